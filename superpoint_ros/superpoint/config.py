@@ -10,6 +10,7 @@ CELL_SIZE = 8
 
 BatchNorm = Literal["none", "before_relu", "after_relu"]
 DescriptorGrid = Literal["cell_centers", "magicleap"]
+Subpixel = Literal["none", "quadratic", "soft_argmax"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class SuperPointConfig:
         How pixels map to the coarse descriptor map. "cell_centers" is x -> (x + 0.5) / 8 - 0.5.
         "magicleap" is the map that Magic Leap's weights are used with, which drifts by up to 3.5 px
         across the image; it is the default because a ``config.json`` of other origin does not say.
+    subpixel : {"none", "quadratic", "soft_argmax"}
+        Recommended sub-pixel method, see `DetectionOptions`.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class SuperPointConfig:
     initializer_range: float = 0.02
     batch_norm: BatchNorm = "none"
     descriptor_grid: DescriptorGrid = "magicleap"
+    subpixel: Subpixel = "none"
 
     def __post_init__(self) -> None:
         if not isinstance(self.encoder_hidden_sizes, (tuple, list)) or len(self.encoder_hidden_sizes) != 4:
@@ -85,6 +89,7 @@ class SuperPointConfig:
         require_number("initializer_range", self.initializer_range, minimum=0.0)
         require_choice("batch_norm", self.batch_norm, get_args(BatchNorm))
         require_choice("descriptor_grid", self.descriptor_grid, get_args(DescriptorGrid))
+        require_choice("subpixel", self.subpixel, get_args(Subpixel))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class NetworkOutput(NamedTuple):
     descriptor_map : Tensor, (B, D, h, w)
         Not normalised.
     hidden_states : tuple of Tensor
-        The image and the output of each encoder block, only if asked for; else empty.
+        The output of each encoder block, only if asked for; else empty.
     """
 
     keypoint_logits: Tensor
@@ -68,7 +68,7 @@ class SuperPointNetwork(nn.Module):
             Whether the feature maps of the encoder blocks are returned too.
         """
         features = images
-        hidden_states = [images]
+        hidden_states = []
         for block in self.encoder.conv_blocks:
             features = block(features)
             hidden_states.append(features)
@@ -148,11 +148,7 @@ def _output_batch_norm(channels: int, batch_norm: BatchNorm) -> nn.Module:
 
 
 def _activate(features: Tensor, norm: nn.Module, batch_norm: BatchNorm) -> Tensor:
-    activated: Tensor
-    if batch_norm == "after_relu":
-        activated = norm(torch.relu(features))
-    else:
-        activated = torch.relu(norm(features))
+    activated: Tensor = norm(torch.relu(features)) if batch_norm == "after_relu" else torch.relu(norm(features))
     return activated
 
 
@@ -167,11 +163,13 @@ def fold_batch_norm(network: SuperPointNetwork) -> SuperPointNetwork:
     """
     if network.config.batch_norm == "after_relu":
         raise ValueError("batch normalisation behind the ReLU cannot be folded into the convolutions")
-    state = {name: value.float() for name, value in network.state_dict().items()}
+    state = {name: value.detach().float().clone() for name, value in network.state_dict().items()}
     for name in [name.removesuffix("_bn.weight") for name in state if name.endswith("_bn.weight")]:
         scale = state[f"{name}_bn.weight"] / torch.sqrt(state[f"{name}_bn.running_var"] + _BATCH_NORM_EPS)
         state[f"{name}.weight"] = state[f"{name}.weight"] * scale[:, None, None, None]
-        state[f"{name}.bias"] = (state[f"{name}.bias"] - state[f"{name}_bn.running_mean"]) * scale + state[f"{name}_bn.bias"]
+        state[f"{name}.bias"] = (state[f"{name}.bias"] - state[f"{name}_bn.running_mean"]) * scale + state[
+            f"{name}_bn.bias"
+        ]
     folded = SuperPointNetwork(replace(network.config, batch_norm="none"))
     folded.load_state_dict({name: value for name, value in state.items() if "_bn." not in name})
     return folded.eval()

@@ -1,0 +1,234 @@
+"""From the network's raw output to keypoints with descriptors (DeTone et al. 2018, sections 3.2 and 3.3).
+
+Everything works on a whole batch at once; keypoints of all images lie one behind the other in flat
+tensors, ordered by image.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .config import CELL_SIZE, DescriptorGrid
+from .network import NetworkOutput
+from .options import DetectionOptions
+
+_SUPPRESSION_ROUNDS = 2
+_SOFT_ARGMAX_RADIUS = 2
+
+
+class Detections(NamedTuple):
+    """Keypoints of a batch of B images, M in all, ordered by image.
+
+    Attributes
+    ----------
+    counts : Tensor, (B,), int64
+        Keypoints of each image.
+    keypoints : Tensor, (M, 2), float32
+        x, y in pixels of the network's input, the centre of the top-left pixel at (0, 0).
+    scores : Tensor, (M,), float32
+    descriptors : Tensor, (M, D), float32
+        Of unit length.
+    """
+
+    counts: Tensor
+    keypoints: Tensor
+    scores: Tensor
+    descriptors: Tensor
+
+
+def decode(
+    output: NetworkOutput,
+    options: DetectionOptions,
+    descriptor_grid: DescriptorGrid,
+    image_size: tuple[int, int],
+    row_major: bool = False,
+) -> Detections:
+    """Find keypoints and sample their descriptors.
+
+    Parameters
+    ----------
+    output : NetworkOutput
+        Of a batch; any float dtype, decoded in float32.
+    options : DetectionOptions
+        `resize` is not read: image sizes are the caller's business.
+    descriptor_grid : {"magicleap", "cell_centers"}
+        How the weights map pixels to the descriptor map.
+    image_size : tuple of int
+        (height, width) in pixels of the part of the input, from the top left, that holds image and
+        not padding. The border is measured from it.
+    row_major : bool
+        Keep keypoints in row-major order unless `max_keypoints` cuts some of them off, as
+        transformers does. Otherwise the best one comes first.
+    """
+    scores = score_map(output.keypoint_logits)
+    peaks = non_maximum_suppression(scores, options.nms_radius, options.threshold)
+    image, row, column = _candidates(peaks, options.border, image_size).unbind(1)
+    peak_scores = peaks[image, row, column]
+
+    counts = torch.bincount(image, minlength=len(scores))
+    if not row_major or 0 <= options.max_keypoints < counts.max():
+        kept = _best_first(image, peak_scores, counts, options.max_keypoints, row_major)
+        image, row, column, peak_scores = image[kept], row[kept], column[kept], peak_scores[kept]
+        if options.max_keypoints >= 0:
+            counts = counts.clamp(max=options.max_keypoints)
+
+    keypoints = torch.stack((column, row), dim=1).float()
+    if options.subpixel != "none":
+        keypoints += _SUBPIXEL_OFFSETS[options.subpixel](scores, image, row, column)
+    descriptors = sample_descriptors(output.descriptor_map, image, keypoints, descriptor_grid)
+    return Detections(counts, keypoints, peak_scores, descriptors)
+
+
+def score_map(keypoint_logits: Tensor) -> Tensor:
+    """Return the keypoint probability of every pixel.
+
+    Parameters
+    ----------
+    keypoint_logits : Tensor, (B, 65, h, w)
+
+    Returns
+    -------
+    Tensor, (B, 8h, 8w), float32
+        The 65-way softmax without its "no keypoint" channel, cells laid out as 8 x 8 pixels.
+    """
+    probabilities = keypoint_logits.float().softmax(dim=1)[:, :-1]
+    return functional.pixel_shuffle(probabilities, CELL_SIZE)[:, 0]
+
+
+def non_maximum_suppression(scores: Tensor, radius: int, threshold: float = 0.0) -> Tensor:
+    """Keep scores that are the largest within `radius` of them, and set all others to zero.
+
+    Two more rounds bring back what only suppressed pixels had suppressed: the max-pool approximation
+    of greedy suppression that became common with SuperGlue (Sarlin et al. 2020) and that transformers
+    uses. Equal scores within `radius` of each other survive together.
+
+    Parameters
+    ----------
+    scores : Tensor, (B, H, W), float32, not negative
+    radius : int
+        In pixels, along each axis (the window is a square).
+    threshold : float
+        Scores at or below it count as zero, which does not change which others survive.
+
+    Returns
+    -------
+    Tensor, (B, H, W)
+    """
+    scores = functional.threshold(scores, threshold, 0.0)
+    if radius == 0:
+        return scores
+    is_peak = scores == _window_max(scores, radius)
+    for _ in range(_SUPPRESSION_ROUNDS):
+        suppressed = _window_max(is_peak.float(), radius) > 0
+        remaining = scores.masked_fill(suppressed, 0.0)
+        is_peak |= (remaining == _window_max(remaining, radius)) & ~suppressed
+    return scores * is_peak
+
+
+def _window_max(maps: Tensor, radius: int) -> Tensor:
+    """Maximum over the (2 * radius + 1)^2 window around every pixel of (B, H, W) float32 `maps`."""
+    window = 2 * radius + 1
+    if maps.device.type == "cpu":  # about sixty times as fast as max pooling
+        kernel = np.ones((window, window), np.uint8)
+        return torch.stack([torch.from_numpy(cv2.dilate(one.numpy(), kernel)) for one in maps])
+    return functional.max_pool2d(maps, window, stride=1, padding=radius)
+
+
+def _candidates(peaks: Tensor, border: int, image_size: tuple[int, int]) -> Tensor:
+    """Return (image, row, column) of the non-zero `peaks` that lie at least `border` pixels inside the image."""
+    height, width = image_size
+    inner = peaks[:, border : max(height - border, border), border : max(width - border, border)]
+    return inner.nonzero() + torch.tensor([0, border, border], device=peaks.device)
+
+
+def _best_first(image: Tensor, scores: Tensor, counts: Tensor, limit: int, row_major: bool) -> Tensor:
+    """Return the indices of each image's best `limit` candidates (-1: all), images in order.
+
+    With `row_major`, images that have no more than `limit` candidates keep the order they came in.
+    """
+    by_score = scores.argsort(descending=True, stable=True)
+    by_image = by_score[image[by_score].argsort(stable=True)]
+    if limit < 0:
+        return by_image
+    starts = counts.cumsum(0) - counts
+    rank = torch.arange(len(image), device=image.device) - starts[image]
+    if row_major:
+        by_image = torch.where((counts <= limit)[image], torch.arange(len(image), device=image.device), by_image)
+    return by_image[rank < limit]
+
+
+def sample_descriptors(descriptor_map: Tensor, image: Tensor, keypoints: Tensor, grid: DescriptorGrid) -> Tensor:
+    """Interpolate normalised descriptors bilinearly at `keypoints`.
+
+    Parameters
+    ----------
+    descriptor_map : Tensor, (B, D, h, w)
+        Need not be normalised.
+    image : Tensor, (M,), int64
+        Which image of the batch each keypoint belongs to.
+    keypoints : Tensor, (M, 2), float32
+        x, y in pixels.
+    grid : {"magicleap", "cell_centers"}
+        See `SuperPointConfig`.
+
+    Returns
+    -------
+    Tensor, (M, D), float32
+        Of unit length.
+    """
+    _, dimension, height, width = descriptor_map.shape
+    size = keypoints.new_tensor([width, height])
+    if grid == "cell_centers":
+        position = (keypoints + 0.5) / CELL_SIZE - 0.5
+    else:
+        first_center = (CELL_SIZE - 1) / 2
+        position = (keypoints - first_center) / (size * CELL_SIZE - first_center - 1) * (size - 1)
+    position = position.clamp(min=0.0).minimum(size - 1)
+    corner = position.floor().minimum((size - 2).clamp(min=0))
+    right, down = (position - corner).unbind(1)
+    column, row = corner.long().unbind(1)
+
+    cells = descriptor_map.permute(0, 2, 3, 1).reshape(-1, dimension)
+    origin = (image * height + row) * width + column
+    step_right, step_down = int(width > 1), width * int(height > 1)
+    neighbours = torch.stack((origin, origin + step_right, origin + step_down, origin + step_down + step_right), dim=1)
+    weights = torch.stack(((1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down), dim=1)
+    unit = functional.normalize(cells[neighbours].float(), dim=2)
+    return functional.normalize((weights[:, None] @ unit)[:, 0], dim=1)
+
+
+def _quadratic_offset(scores: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Offset (x, y) in [-0.5, 0.5] of the vertex of parabolas through log scores, along each axis."""
+    window = _windows(scores, image, row, column, radius=1).clamp(min=torch.finfo(torch.float32).tiny).log()
+    center = window[:, 1, 1]
+
+    def vertex(before: Tensor, after: Tensor) -> Tensor:
+        curvature = before - 2 * center + after
+        offset = 0.5 * (before - after) / torch.where(curvature < 0, curvature, -torch.inf)
+        return offset.clamp(-0.5, 0.5)
+
+    return torch.stack((vertex(window[:, 1, 0], window[:, 1, 2]), vertex(window[:, 0, 1], window[:, 2, 1])), dim=1)
+
+
+def _soft_argmax_offset(scores: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Offset (x, y) in [-2, 2] of the centre of mass of the scores in a 5 x 5 window."""
+    window = _windows(scores, image, row, column, _SOFT_ARGMAX_RADIUS)
+    steps = torch.arange(-_SOFT_ARGMAX_RADIUS, _SOFT_ARGMAX_RADIUS + 1, device=scores.device).float()
+    mass = window.sum((1, 2))
+    return torch.stack((window.sum(1) @ steps / mass, window.sum(2) @ steps / mass), dim=1)
+
+
+_SUBPIXEL_OFFSETS = {"quadratic": _quadratic_offset, "soft_argmax": _soft_argmax_offset}
+
+
+def _windows(scores: Tensor, image: Tensor, row: Tensor, column: Tensor, radius: int) -> Tensor:
+    """Return the (M, 2 * radius + 1, 2 * radius + 1) scores around M pixels; outside the map they are zero."""
+    padded = functional.pad(scores, (radius, radius, radius, radius))
+    steps = torch.arange(2 * radius + 1, device=scores.device)
+    return padded[image[:, None, None], row[:, None, None] + steps[:, None], column[:, None, None] + steps]

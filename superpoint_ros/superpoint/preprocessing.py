@@ -1,0 +1,108 @@
+"""From any image to what the network takes: luminance, a size, and sides that are multiples of the cell."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from .config import CELL_SIZE
+
+Image: TypeAlias = NDArray[Any] | Tensor
+
+_LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow
+_FLOAT_TOLERANCE = 1e-3
+
+
+def to_luminance(image: Image) -> Tensor:
+    """Return an image as one channel.
+
+    Parameters
+    ----------
+    image : ndarray or Tensor, (H, W), (H, W, C) or (C, H, W) with C = 1 or 3 (RGB)
+        uint8, or float in [0, 1].
+
+    Returns
+    -------
+    Tensor, (H, W), uint8 or float32
+        On the device of `image`; may share its memory.
+
+    Raises
+    ------
+    TypeError
+        If `image` is neither an array nor a tensor.
+    ValueError
+        If its shape, dtype or range of values is another; the message says which was expected.
+    """
+    if not isinstance(image, (np.ndarray, Tensor)):
+        raise TypeError(f"an image must be a NumPy array or a torch tensor, got {type(image).__name__}")
+    image = _as_uint8_or_float32(_channels_last(image))
+    if isinstance(image, np.ndarray):
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+        return torch.from_numpy(np.ascontiguousarray(gray))
+    if image.ndim == 2:
+        return image
+    luminance = image.float() @ image.new_tensor(_LUMINANCE_WEIGHTS, dtype=torch.float32)
+    return luminance.round().to(torch.uint8) if image.dtype == torch.uint8 else luminance
+
+
+def resize_longer_side(image: Tensor, longer_side: int) -> Tensor:
+    """Resize (H, W) `image`, keeping its aspect ratio and dtype, with an anti-aliasing filter when it shrinks.
+
+    Parameters
+    ----------
+    longer_side : int
+        In pixels; 0 returns the image as it is.
+    """
+    height, width = image.shape
+    if longer_side in (0, max(height, width)):
+        return image
+    scale = longer_side / max(height, width)
+    size = max(round(height * scale), 1), max(round(width * scale), 1)
+    if image.device.type == "cpu":
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        return torch.from_numpy(cv2.resize(image.numpy(), size[::-1], interpolation=method))
+    resized = functional.interpolate(image[None, None].float(), size, mode="bilinear", antialias=True)[0, 0]
+    return resized.round().to(torch.uint8) if image.dtype == torch.uint8 else resized
+
+
+def to_network_input(images: list[Tensor], device: torch.device) -> Tensor:
+    """Stack (H, W) images of equal size and dtype to a (B, 1, H, W) float32 batch in [0, 1], padded to whole cells."""
+    batch = torch.stack(images)[:, None].to(device)
+    return pad_to_cells(batch.float().div_(255) if batch.dtype == torch.uint8 else batch)
+
+
+def pad_to_cells(batch: Tensor) -> Tensor:
+    """Extend the sides of (B, 1, H, W) images to multiples of 8 pixels by repeating the last row and column."""
+    height, width = batch.shape[2:]
+    missing = (0, -width % CELL_SIZE, 0, -height % CELL_SIZE)
+    return functional.pad(batch, missing, mode="replicate") if any(missing) else batch
+
+
+def _channels_last(image: Image) -> Image:
+    """Return an image as (H, W) or (H, W, 3)."""
+    shape = tuple(image.shape)
+    if len(shape) == 3 and shape[2] not in (1, 3) and shape[0] in (1, 3):
+        image = image.permute(1, 2, 0) if isinstance(image, Tensor) else image.transpose(1, 2, 0)
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)) or 0 in shape:
+        raise ValueError(
+            f"an image must have shape (H, W), (H, W, 3) or (3, H, W) with at least one pixel, got {shape}"
+        )
+    return image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
+
+
+def _as_uint8_or_float32(image: Image) -> Image:
+    dtype = str(image.dtype).removeprefix("torch.")
+    if dtype == "uint8":
+        return image
+    if dtype not in ("float16", "bfloat16", "float32", "float64"):
+        raise ValueError(f"an image must be of dtype uint8 or float, got {dtype}")
+    low, high = float(image.min()), float(image.max())
+    if not (low >= -_FLOAT_TOLERANCE and high <= 1 + _FLOAT_TOLERANCE):
+        raise ValueError(f"an image of dtype {dtype} must have values in [0, 1], got [{low:g}, {high:g}]")
+    return image.float() if isinstance(image, Tensor) else image.astype(np.float32, copy=False)
