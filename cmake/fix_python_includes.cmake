@@ -1,0 +1,35 @@
+# Include paths that ROS 2 wheels in a virtual environment get wrong. On an ordinary ROS installation nothing changes.
+function(fix_python_includes)
+  # Wheels export the targets <package>::<package>__rosidl_generator_py with the Python and NumPy headers of the machine
+  # that built them. CMake refuses paths that do not exist: use those of the interpreter at hand.
+  get_property(imported DIRECTORY PROPERTY IMPORTED_TARGETS)
+  list(FILTER imported INCLUDE REGEX "__rosidl_generator_py$")
+  foreach(target IN LISTS imported)
+    get_target_property(paths ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    set(existing "")
+    foreach(path IN LISTS paths)
+      if(EXISTS "${path}")
+        list(APPEND existing "${path}")
+      endif()
+    endforeach()
+    if(paths AND NOT paths STREQUAL existing)
+      find_package(Python3 REQUIRED COMPONENTS Interpreter Development NumPy)
+      set_property(TARGET ${target} PROPERTY INTERFACE_INCLUDE_DIRECTORIES
+        ${existing} ${Python3_INCLUDE_DIRS} ${Python3_NumPy_INCLUDE_DIRS})
+    endif()
+  endforeach()
+
+  # CMake refuses to export paths inside the source folder, where a virtual environment's NumPy headers may lie.
+  set(target ${PROJECT_NAME}__rosidl_generator_py)
+  get_target_property(paths ${target} INTERFACE_INCLUDE_DIRECTORIES)
+  set(exportable "")
+  foreach(path IN LISTS paths)
+    string(FIND "${path}" "${PROJECT_SOURCE_DIR}/" position)
+    if(position EQUAL 0)
+      list(APPEND exportable "$<BUILD_INTERFACE:${path}>")
+    else()
+      list(APPEND exportable "${path}")
+    endif()
+  endforeach()
+  set_property(TARGET ${target} PROPERTY INTERFACE_INCLUDE_DIRECTORIES ${exportable})
+endfunction()
