@@ -136,7 +136,7 @@ def _window_max(maps: Tensor, radius: int) -> Tensor:
     window = 2 * radius + 1
     if maps.device.type == "cpu":  # about sixty times as fast as max pooling
         kernel = np.ones((window, window), np.uint8)
-        return torch.stack([torch.from_numpy(cv2.dilate(one.numpy(), kernel)) for one in maps])
+        return torch.stack([torch.from_numpy(cv2.dilate(one.numpy(), kernel)) for one in maps.detach()])
     return functional.max_pool2d(maps, window, stride=1, padding=radius)
 
 

@@ -1,0 +1,168 @@
+"""The extractor takes any image and says what it does not take."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from superpoint_ros.superpoint import DetectionOptions, Features, SuperPointConfig, SuperPointExtractor
+from superpoint_ros.superpoint.checkpoints import random_checkpoint
+
+SMALL = SuperPointConfig((4, 4, 8, 8), 16, descriptor_decoder_dim=16, descriptor_grid="cell_centers")
+
+
+@pytest.fixture(scope="module")
+def extractor() -> SuperPointExtractor:
+    options = DetectionOptions(threshold=0.016, max_keypoints=200)
+    return SuperPointExtractor(random_checkpoint(SMALL), device="cpu", options=options)
+
+
+def picture(height: int = 67, width: int = 93, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+
+
+def assert_same(left: Features, right: Features, tolerance: float = 1e-5) -> None:
+    assert left.image_size == right.image_size
+    np.testing.assert_allclose(left.keypoints, right.keypoints, atol=tolerance)
+    np.testing.assert_allclose(left.scores, right.scores, atol=tolerance)
+    np.testing.assert_allclose(left.descriptors, right.descriptors, atol=10 * tolerance)
+
+
+GRAY = picture()
+RGB = np.repeat(GRAY[:, :, None], 3, axis=2)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        GRAY[:, :, None],
+        GRAY[None],
+        RGB,
+        RGB.transpose(2, 0, 1),
+        RGB[::-1].copy()[::-1],
+        GRAY.astype(np.float32) / 255,
+        GRAY.astype(np.float64) / 255,
+        torch.from_numpy(GRAY),
+        torch.from_numpy(RGB),
+        torch.from_numpy(GRAY)[None].double() / 255,
+        torch.from_numpy(RGB).permute(2, 0, 1).float() / 255,
+    ],
+    ids=lambda image: f"{type(image).__name__} {image.dtype} {tuple(image.shape)}",
+)
+def test_every_form_of_an_image_gives_the_same_features(extractor, image) -> None:
+    assert_same(extractor(image), extractor(GRAY))
+
+
+def test_features_are_as_documented(extractor) -> None:
+    features = extractor(GRAY)
+    assert 10 < len(features) <= 200
+    assert features.image_size == (93, 67)
+    for values, shape in (
+        (features.keypoints, (len(features), 2)),
+        (features.scores, (len(features),)),
+        (features.descriptors, (len(features), 16)),
+    ):
+        assert values.dtype == np.float32
+        assert values.shape == shape
+    assert (np.diff(features.scores) <= 0).all()
+    np.testing.assert_allclose(np.linalg.norm(features.descriptors, axis=1), 1, atol=1e-5)
+    assert features.keypoints.min() >= 4
+    assert (features.keypoints <= [93 - 5, 67 - 5]).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(sizes=st.lists(st.sampled_from([(40, 56), (67, 93), (8, 8), (33, 64)]), max_size=6), gray=st.booleans())
+def test_many_images_of_different_sizes_come_back_in_order(extractor, sizes, gray) -> None:
+    images = [picture(*size, seed=index) for index, size in enumerate(sizes)]
+    together = extractor(images if gray else [np.stack([image] * 3, axis=2) for image in images])
+    assert len(together) == len(images)
+    for features, image in zip(together, images):
+        assert_same(features, extractor(image))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (8, 8), (9, 15), (65, 64)])
+def test_small_and_odd_sizes_work(extractor, size) -> None:
+    assert extractor(picture(*size)).image_size == size[::-1]
+
+
+def test_options_change_between_two_calls(extractor) -> None:
+    before = extractor.options
+    try:
+        extractor.options = DetectionOptions(threshold=0.016, max_keypoints=7, border=20)
+        features = extractor(GRAY)
+    finally:
+        extractor.options = before
+    assert len(features) == 7
+    assert features.keypoints.min() >= 20
+
+
+@pytest.mark.parametrize("longer_side", [48, 186])
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_resize_keeps_keypoints_in_pixels_of_the_given_image(extractor, longer_side, as_tensor) -> None:
+    """A single dark dot is found where it is, whatever the size it is looked for at."""
+    image = np.full((64, 96), 255, np.uint8)
+    image[28:36, 44:52] = 0
+    before = extractor.options
+    try:
+        extractor.options = DetectionOptions(threshold=0.0, max_keypoints=-1, border=0, resize=longer_side)
+        features = extractor(torch.from_numpy(image) if as_tensor else image)
+    finally:
+        extractor.options = before
+    scale = longer_side / 96
+    size = np.array([96, 64])
+    assert features.image_size == (96, 64)
+    assert (features.keypoints >= -0.5).all()
+    assert (features.keypoints <= size - 0.5).all()
+    on_grid = (features.keypoints + 0.5) * scale - 0.5
+    np.testing.assert_allclose(on_grid, on_grid.round(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        ("picture.png", TypeError, "NumPy array or a torch tensor, got str"),
+        (np.zeros((5, 5, 4), np.uint8), ValueError, r"\(5, 5, 4\)"),
+        (np.zeros((0, 5), np.uint8), ValueError, "at least one pixel"),
+        (np.zeros(5, np.uint8), ValueError, r"\(5,\)"),
+        (np.zeros((5, 5), np.uint16), ValueError, "uint8 or float, got uint16"),
+        (np.full((9, 9), 128.0), ValueError, r"\[0, 1\], got \[128, 128\]"),
+        (np.full((9, 9), np.nan, np.float32), ValueError, "nan"),
+        (torch.zeros(2, 3, 5, 5), ValueError, r"\(2, 3, 5, 5\)"),
+    ],
+)
+def test_a_bad_image_is_named(extractor, image, error, message) -> None:
+    with pytest.raises(error, match=message):
+        extractor([GRAY, image])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 1.0}, "threshold"),
+        ({"threshold": -0.1}, "threshold"),
+        ({"nms_radius": -1}, "nms_radius"),
+        ({"nms_radius": 2.5}, "nms_radius"),
+        ({"max_keypoints": -2}, "max_keypoints"),
+        ({"border": "4"}, "border"),
+        ({"resize": 7}, "resize"),
+        ({"subpixel": "cubic"}, "subpixel"),
+        ({"device": "gpu"}, "device"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"precision": "fp8"}, "precision"),
+        ({"precision": "fp16", "device": "cpu"}, "fp16"),
+        ({"backend": "caffe"}, "backend"),
+        ({"compatibility": "keras"}, "compatibility"),
+    ],
+)
+def test_a_bad_option_is_named(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        SuperPointExtractor.from_pretrained("random", **options)
+
+
+def test_bf16_agrees_roughly(extractor) -> None:
+    checkpoint = random_checkpoint(SMALL)
+    coarse = SuperPointExtractor(checkpoint, device="cpu", precision="bf16", options=extractor.options)(GRAY)
+    exact = extractor(GRAY)
+    common = {tuple(point) for point in coarse.keypoints} & {tuple(point) for point in exact.keypoints}
+    assert len(common) > 0.8 * len(exact)
