@@ -51,7 +51,8 @@ class SuperPointNetwork(nn.Module):
         self.keypoint_decoder = _KeypointHead(config)
         self.descriptor_decoder = _DescriptorHead(config)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            # On the meta device, where only shapes count, normal_ would import TorchDynamo: seconds of start-up.
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.normal_(module.weight, std=config.initializer_range)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
