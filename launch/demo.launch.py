@@ -8,6 +8,7 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Opaq
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 from superpoint_ros.nodes.fast_dds import profile_environment
 
@@ -38,26 +39,24 @@ def start_player(context: LaunchContext) -> list[Node]:
     """Make the player publish what the detector subscribes to: <first of cameras>/image_raw, or image_topic."""
     camera = LaunchConfiguration("cameras").perform(context).split(",")[0].strip() or "camera"
     topic = LaunchConfiguration("image_topic").perform(context).rstrip("/")
-    return [
-        Node(
-            package="superpoint_ros",
-            executable="camera_player",
-            name="camera_player",
-            namespace=LaunchConfiguration("namespace"),
-            parameters=[
-                {
-                    "source": LaunchConfiguration("source").perform(context),
-                    "rate": float(LaunchConfiguration("rate").perform(context)),
-                    "loop": LaunchConfiguration("loop").perform(context) == "true",
-                    "camera_name": camera,
-                }
-            ],
-            remappings=[(f"{camera}/image_raw", topic)] if topic else [],
-            additional_env=profile_environment(context.environment, SHARE / "config" / "fastdds.xml"),
-            output="screen",
-            emulate_tty=True,
-        )
-    ]
+    parameters = {
+        "source": ParameterValue(LaunchConfiguration("source"), value_type=str),
+        "rate": ParameterValue(LaunchConfiguration("rate"), value_type=float),
+        "loop": ParameterValue(LaunchConfiguration("loop"), value_type=bool),
+        "camera_name": ParameterValue(camera, value_type=str),
+    }
+    player = Node(
+        package="superpoint_ros",
+        executable="camera_player",
+        name="camera_player",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[parameters],
+        remappings=[(f"{camera}/image_raw", topic)] if topic else [],
+        additional_env=profile_environment(context.environment, SHARE / "config" / "fastdds.xml"),
+        output="screen",
+        emulate_tty=True,
+    )
+    return [player]
 
 
 def generate_launch_description() -> LaunchDescription:

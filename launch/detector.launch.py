@@ -8,6 +8,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 from superpoint_ros.nodes.fast_dds import profile_environment
 
@@ -63,9 +64,12 @@ def start(context: LaunchContext) -> list[Node]:
     if not Path(argument["params_file"]).is_file():
         raise RuntimeError(f"params_file:={argument['params_file']} is no file")
 
-    overrides: dict[str, str | list[str]] = {name: argument[name] for name in ("weights", "device") if argument[name]}
+    # Typed, for otherwise a weights file named 2026 or a camera named on would not stay a string.
+    overrides = {
+        name: ParameterValue(argument[name], value_type=str) for name in ("weights", "device") if argument[name]
+    }
     if cameras:
-        overrides["cameras"] = cameras
+        overrides["cameras"] = ParameterValue(cameras, value_type=list[str])
     camera = cameras[0] if cameras else "camera"
     images = f"{camera}/image_raw"
     detector = Node(
