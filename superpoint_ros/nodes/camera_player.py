@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import signal
 import sys
 import threading
@@ -24,8 +25,8 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from superpoint_ros.nodes.parameters import check, declare, parameter
-from superpoint_ros.nodes.sources import CameraCalibration, Frame, FrameFormat, SourceError, looped, open_source
+from .parameters import check, declare, parameter
+from .sources import CameraCalibration, Frame, FrameFormat, Source, SourceError, looped, open_source
 
 LARGEST_LAG = 0.1
 """Seconds; a source that falls further behind is played slower instead of catching up in a burst."""
@@ -43,8 +44,8 @@ class PlayerSettings:
     camera_name: str = parameter(
         "camera",
         "Images go to <camera_name>/image_raw, calibration to <camera_name>/camera_info.",
-        accepts=bool,
-        constraint="a topic name",
+        accepts=lambda name: re.fullmatch(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", name) is not None,
+        constraint="a text that can start a topic name",
     )
     frame_id: str = parameter("", "frame_id of the headers; empty for <camera_name>_optical_frame.")
     rate: float = parameter(
@@ -92,11 +93,14 @@ class PlayerSettings:
         encoding = "bgr8" if (self.image_transport, self.encoding) == ("compressed", "rgb8") else self.encoding
         return FrameFormat(encoding, self.width, self.height)  # JPEG knows no order of channels, OpenCV takes BGR
 
-    def frames(self) -> Iterator[Frame]:
-        """Yield the frames to publish, converted and calibrated."""
-        source = open_source(
+    def open(self) -> Source:
+        """Find the source; `SourceError` if there is none."""
+        return open_source(
             self.source, rate=self.rate, width=self.width, height=self.height, topic=self.bag_topic, seed=self.seed
         )
+
+    def frames(self, source: Source) -> Iterator[Frame]:
+        """Yield the frames of `source` to publish, converted and calibrated."""
         frames: Iterable[Frame] = looped(source) if self.loop else source
         if self.camera_info_url:
             frames = _calibrated(frames, CameraCalibration.from_yaml(self.camera_info_url))
@@ -180,6 +184,7 @@ class CameraPlayer:
     def __init__(self, node: Node, settings: PlayerSettings, stop: threading.Event) -> None:
         self._stop = stop
         self._settings = settings
+        self._logger = node.get_logger()
         self._publisher = CameraPublisher(node, settings)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
@@ -192,8 +197,10 @@ class CameraPlayer:
         SourceError
             If the source or the calibration cannot be read.
         """
-        frames = self._settings.frames()
+        source = self._settings.open()
+        frames = self._settings.frames(source)
         frame = next(frames, None)  # read before waiting, so that a bad source fails at once
+        self._logger.info(f"playing {source.title()}")
         self._wait_for_subscribers()
         count, start = 0, time.monotonic()
         while frame is not None and not self._stop.is_set():

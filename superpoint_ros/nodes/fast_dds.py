@@ -10,7 +10,7 @@ _DISTRIBUTIONS_WITH_OLD_VARIABLE = ("humble", "iron", "jazzy")
 
 
 def profile_environment(environment: Mapping[str, str], profile: str | Path) -> dict[str, str]:
-    """Return the environment variable that gives a process `profile`; none where the user has chosen a profile.
+    """Return the environment variable that gives a process `profile`; none where the user has chosen a transport.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def profile_environment(environment: Mapping[str, str], profile: str | Path) -> 
     profile : str or Path
         The file config/fastdds.xml, where it is installed.
     """
-    if any(environment.get(name) for name in _VARIABLES):
+    if any(environment.get(name) for name in (*_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")):
         return {}
     old = environment.get("ROS_DISTRO") in _DISTRIBUTIONS_WITH_OLD_VARIABLE
     return {_VARIABLES[old]: str(profile)}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from superpoint_ros.nodes.sources.files import CameraDevice, ImageFiles, VideoFile, is_image
-from superpoint_ros.nodes.sources.frames import (
+from .files import CameraDevice, ImageFiles, VideoFile, is_image
+from .frames import (
     DEFAULT_RATE,
     CameraCalibration,
     Frame,
     FrameFormat,
+    Source,
     SourceError,
     looped,
 )
-from superpoint_ros.nodes.sources.virtual import VirtualCamera
+from .virtual import VirtualCamera
 
 __all__ = [
     "CameraCalibration",
@@ -22,6 +22,7 @@ __all__ = [
     "Frame",
     "FrameFormat",
     "ImageFiles",
+    "Source",
     "SourceError",
     "VideoFile",
     "VirtualCamera",
@@ -34,7 +35,7 @@ BAG_SUFFIXES = (".mcap", ".db3", ".bag")
 
 def open_source(
     source: str, *, rate: float = 0.0, width: int = 0, height: int = 0, topic: str = "", seed: int = 0
-) -> Iterable[Frame]:
+) -> Source:
     """Choose the reader for `source`.
 
     Parameters
@@ -71,9 +72,9 @@ def open_source(
     return VideoFile(path, rate)
 
 
-def _bag(path: Path, topic: str, rate: float) -> Iterable[Frame]:
+def _bag(path: Path, topic: str, rate: float) -> Source:
     try:
-        from superpoint_ros.nodes.sources.bags import BagTopic
+        from .bags import BagTopic
     except ImportError as error:
         raise SourceError(f"{path}: reading bags needs pip install rosbags rosbags-image ({error})") from None
     return BagTopic(path, topic, rate)

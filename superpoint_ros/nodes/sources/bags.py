@@ -17,7 +17,7 @@ from rosbags.image.image import to_cvtype
 from rosbags.interfaces import Connection
 from rosbags.typesys import Stores, get_typestore
 
-from superpoint_ros.nodes.sources.frames import CameraCalibration, Frame, SourceError
+from .frames import CameraCalibration, Frame, SourceError
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
@@ -42,6 +42,13 @@ class BagTopic:
     topic: str = ""
     rate: float = 0.0
 
+    def title(self) -> str:
+        with _opened(self.path) as reader:
+            chosen, _ = self._chosen(reader)
+            others = [topic for topic in _image_topics(reader) if topic != chosen]
+        remark = f" (the bag also has {', '.join(others)})" if others else ""
+        return f"{chosen} of the bag {self.path}{remark}"
+
     def __iter__(self) -> Iterator[Frame]:
         with _opened(self.path) as reader:
             topic, connections = self._chosen(reader)
@@ -58,11 +65,6 @@ class BagTopic:
                 yield Frame(image, offset, calibration)
             if start is None:
                 raise SourceError(f"{self.path}: the topic {topic} has no messages")
-
-    def image_topics(self) -> list[str]:
-        """Return the names of the image topics in the bag, sorted."""
-        with _opened(self.path) as reader:
-            return _image_topics(reader)
 
     def _chosen(self, reader: AnyReader) -> tuple[str, list[Connection]]:
         topics = _image_topics(reader)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint_ros.nodes.sources.frames import DEFAULT_RATE, Frame, SourceError
+from .frames import DEFAULT_RATE, Frame, SourceError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -29,6 +29,9 @@ class VideoFile:
 
     path: Path
     rate: float = 0.0
+
+    def title(self) -> str:
+        return f"the video {self.path}"
 
     def __iter__(self) -> Iterator[Frame]:
         capture = cv2.VideoCapture(str(self.path))
@@ -52,6 +55,9 @@ class ImageFiles:
 
     path: Path
     rate: float = 0.0
+
+    def title(self) -> str:
+        return f"the images of {self.path}"
 
     def __iter__(self) -> Iterator[Frame]:
         rate = self.rate or DEFAULT_RATE
@@ -81,6 +87,9 @@ class CameraDevice:
     rate: float = 0.0
     width: int = 0
     height: int = 0
+
+    def title(self) -> str:
+        return f"the camera {self.path}"
 
     def __iter__(self) -> Iterator[Frame]:
         capture = cv2.VideoCapture(str(self.path), cv2.CAP_V4L2)

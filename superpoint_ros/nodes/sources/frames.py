@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
 
 import cv2
@@ -134,6 +134,16 @@ class Frame:
     image: NDArray[np.uint8]
     offset: float
     calibration: CameraCalibration | None = None
+
+
+class Source(Protocol):
+    """Frames that can be read any number of times, each time from the start."""
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def title(self) -> str:
+        """Say in a few words what is played."""
+        ...
 
 
 @dataclass(frozen=True)

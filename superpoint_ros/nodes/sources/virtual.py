@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from superpoint_ros.nodes.sources.frames import DEFAULT_RATE, CameraCalibration, Frame, SourceError
+from .frames import DEFAULT_RATE, CameraCalibration, Frame, SourceError
 
 PHOTOGRAPHS = ("camera.png", "coffee.png", "chelsea.png", "rocket.jpg", "brick.png", "gravel.png")
 """Photographs in the scikit-image package that their authors dedicated to the public domain, see docs/consuming.md."""
@@ -49,6 +49,9 @@ class VirtualCamera:
     height: int = 480
     rate: float = DEFAULT_RATE
     seed: int = 0
+
+    def title(self) -> str:
+        return "a virtual camera"
 
     def __iter__(self) -> Iterator[Frame]:
         for index in itertools.count():
