@@ -1,0 +1,143 @@
+"""The parameters of the detector node; every other mention of them is made from here."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from .parameters import check, parameter
+
+if TYPE_CHECKING:  # so that parameters can be read and set where PyTorch is missing
+    from superpoint_ros.superpoint import DetectionOptions
+
+_TOPIC_PREFIX = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*")
+
+
+def _are_cameras(names: tuple[str, ...]) -> bool:
+    return len(names) > 0 and len(set(names)) == len(names) and all(_TOPIC_PREFIX.fullmatch(name) for name in names)
+
+
+def _is_value_range(values: tuple[float, ...]) -> bool:
+    return len(values) == 2 and all(map(math.isfinite, values)) and (values == (0.0, 0.0) or values[0] < values[1])
+
+
+@dataclass(frozen=True)
+class DetectorParameters:
+    """Values of all parameters of the detector.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not allowed; the message names it.
+    """
+
+    autostart: bool = parameter(
+        True, "Whether the node configures and activates itself at start, instead of waiting for a lifecycle manager."
+    )
+    cameras: tuple[str, ...] = parameter(
+        ("camera",),
+        "Cameras to serve: <name>/image_raw in, <name>/keypoints and <name>/keypoints_image out.",
+        accepts=_are_cameras,
+        constraint="a list of different names that can start a topic name",
+    )
+    image_transport: Literal["raw", "compressed"] = parameter(
+        "raw",
+        "raw subscribes to <name>/image_raw, compressed to <name>/image_raw/compressed (JPEG, PNG).",
+        choices=("raw", "compressed"),
+    )
+    weights: str = parameter(
+        "default",
+        "default (the bundled weights), a checkpoint file, a Hugging Face model folder or id, or random (for tests).",
+    )
+    device: str = parameter(
+        "auto",
+        "Where the network runs; auto takes the first GPU where there is one.",
+        accepts=lambda device: re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device) is not None,
+        constraint="auto, cpu, cuda or cuda:N",
+    )
+    backend: Literal["auto", "torch"] = parameter("auto", "What runs the network.", choices=("auto", "torch"))
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = parameter(
+        "auto",
+        "Arithmetic of the network; auto is fp16 on a GPU and fp32 on a CPU. Decoding is always fp32.",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    frame_policy: Literal["latest", "all"] = parameter(
+        "latest",
+        "latest processes the newest image of each camera and drops older ones; all processes every image in order, "
+        "for bags and evaluation.",
+        choices=("latest", "all"),
+    )
+    process_without_subscribers: bool = parameter(
+        False, "Whether images are processed even while nobody subscribes to keypoints or overlay.", live=True
+    )
+    threshold: float = parameter(
+        0.005, "Only pixels that score above this value become keypoints.", minimum=0.0, maximum=0.99, live=True
+    )
+    nms_radius: int = parameter(
+        4, "Radius of non-maximum suppression in pixels; 0 switches it off.", minimum=0, maximum=64, live=True
+    )
+    max_keypoints: int = parameter(
+        1024, "Keypoints kept per image, best first; -1 keeps all.", minimum=-1, maximum=1_000_000, live=True
+    )
+    border: int = parameter(
+        4,
+        "Keypoints closer than this many pixels to the image border are dropped.",
+        minimum=0,
+        maximum=4096,
+        live=True,
+    )
+    resize: int = parameter(
+        0,
+        "Length in pixels that the longer image side is resized to before detection; 0 keeps the native size. "
+        "Keypoints are always in pixels of the received image.",
+        minimum=0,
+        maximum=16384,
+        accepts=lambda length: length == 0 or length >= 16,
+        constraint="0, or an integer in [16, 16384]",
+        live=True,
+    )
+    subpixel: Literal["none", "quadratic", "soft_argmax"] = parameter(
+        "none",
+        "Refinement of keypoint positions: none, the vertex of a parabola, or the mean weighted by score.",
+        choices=("none", "quadratic", "soft_argmax"),
+        live=True,
+    )
+    value_range: tuple[float, ...] = parameter(
+        (0.0, 0.0),
+        "Pixel values that become black and white, for images of more than 8 bits: [0.0, 4095.0] for a 12-bit camera. "
+        "[0.0, 0.0] takes the full range of mono16 and 16-bit colour, and from the 1st to the 99th percentile of each "
+        "image of another encoding (16UC1, 32FC1 ...).",
+        accepts=_is_value_range,
+        constraint="two floating-point numbers, the second one greater, or [0.0, 0.0]",
+        live=True,
+    )
+    publish_descriptors: bool = parameter(True, "Whether messages carry descriptors.", live=True)
+    descriptor_type: Literal["float32", "int8"] = parameter(
+        "float32",
+        "Type of published descriptors; int8 is a quarter of the size: 127 times the value, rounded.",
+        choices=("float32", "int8"),
+        live=True,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def detection_options(self) -> DetectionOptions:
+        """Return the part that the extractor takes between two images."""
+        from superpoint_ros.superpoint import DetectionOptions
+
+        return DetectionOptions(
+            threshold=self.threshold,
+            nms_radius=self.nms_radius,
+            max_keypoints=self.max_keypoints,
+            border=self.border,
+            resize=self.resize,
+            subpixel=self.subpixel,
+        )
+
+    def fixed_value_range(self) -> tuple[float, float] | None:
+        """Return the range of pixel values, None if the conversion's own rules apply."""
+        low, high = self.value_range
+        return (low, high) if high > low else None

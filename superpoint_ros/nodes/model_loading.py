@@ -1,0 +1,39 @@
+"""From parameters to a loaded model, with every failure as one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from .detector_parameters import DetectorParameters
+
+if TYPE_CHECKING:
+    from superpoint_ros.superpoint import SuperPointExtractor
+
+
+class ModelError(RuntimeError):
+    """The model cannot be loaded; the text says why and what to do, in one line."""
+
+
+def load_extractor(parameters: DetectorParameters) -> SuperPointExtractor:
+    """Load the weights onto the device that the parameters name.
+
+    Raises
+    ------
+    ModelError
+        If PyTorch is missing, the weights cannot be read, or device and precision do not go together.
+    """
+    try:
+        from superpoint_ros.superpoint import SuperPointExtractor
+    except ImportError as error:
+        raise ModelError(f"{error.name or error} cannot be imported; PyTorch is needed: pip install torch") from error
+    try:
+        return SuperPointExtractor.from_pretrained(
+            parameters.weights,
+            device=parameters.device,
+            backend=parameters.backend,
+            precision=parameters.precision,
+            **asdict(parameters.detection_options()),
+        )
+    except (ValueError, OSError, RuntimeError) as error:  # RuntimeError is CUDA's
+        raise ModelError(" ".join(str(error).split())) from error

@@ -1,0 +1,56 @@
+"""The picture that people look at: keypoints on the image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from superpoint_ros.superpoint import Features
+
+_SUBPIXEL_BITS = 4  # cv2 draws at 1/16 pixel
+
+
+def draw_overlay(image: npt.NDArray[np.uint8], features: Features, milliseconds: float) -> npt.NDArray[Any]:
+    """Draw keypoints coloured by score, their number, and a time.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, (H, W) or (H, W, 3), uint8
+        Luminance or RGB; left as it is.
+    features : Features
+        Of that image.
+    milliseconds : float
+        Written beside the number of keypoints.
+
+    Returns
+    -------
+    numpy.ndarray, (H, W, 3), uint8
+        RGB. Scores run from blue to red, on a logarithmic scale between the lowest and the highest of the image.
+    """
+    canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image.copy()
+    size = max(1, round(max(image.shape[:2]) / 640))
+    centers = np.rint(features.keypoints * 2**_SUBPIXEL_BITS).astype(int)
+    radius = 2 * size << _SUBPIXEL_BITS
+    for (x, y), color in zip(centers.tolist(), _score_colors(features.scores).tolist()):
+        cv2.circle(canvas, (x, y), radius, color, thickness=size, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
+    text = f"{len(features)} keypoints, {milliseconds:.1f} ms"
+    for color, thickness in (((0, 0, 0), 3 * size), ((255, 255, 255), size)):  # white with a black rim
+        cv2.putText(
+            canvas, text, (8 * size, 20 * size), cv2.FONT_HERSHEY_SIMPLEX, 0.5 * size, color, thickness, cv2.LINE_AA
+        )
+    return canvas
+
+
+def _score_colors(scores: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """Return RGB colours, (N, 3)."""
+    if len(scores) == 0:
+        return np.empty((0, 3), np.uint8)
+    levels = np.log(np.maximum(scores, np.finfo(np.float32).tiny))
+    spread = max(float(np.ptp(levels)), 1e-6)
+    ramp = np.rint(255 * (levels - levels.min()) / spread).astype(np.uint8)
+    colors: npt.NDArray[Any] = cv2.applyColorMap(ramp[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
+    return colors
