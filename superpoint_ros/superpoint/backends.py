@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 
 from .config import require_choice
 from .network import NetworkOutput, SuperPointNetwork
 
+Backend: TypeAlias = Callable[[Tensor], NetworkOutput]
+"""Runs a (B, 1, H, W) float32 batch in [0, 1] that lies on the backend's device."""
+
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("auto", *_DTYPES)
+BACKENDS = ("auto", "torch", "openvino")
 
 
 def resolve_device(device: str) -> torch.device:
@@ -44,6 +52,34 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision == "fp16" and device.type == "cpu":
         raise ValueError("precision 'fp16' needs a CUDA device; a CPU runs 'fp32' or 'bf16'")
     return precision
+
+
+def resolve_backend(backend: str, device: torch.device) -> str:
+    """Return the backend meant by "auto" on `device`: OpenVINO on a CPU where it is installed, else PyTorch.
+
+    Raises
+    ------
+    ValueError
+        If it is unknown, or is OpenVINO and that is not installed or the device is a GPU.
+    """
+    require_choice("backend", backend, BACKENDS)
+    is_installed = importlib.util.find_spec("openvino") is not None
+    if backend == "auto":
+        return "openvino" if device.type == "cpu" and is_installed else "torch"
+    if backend == "openvino" and device.type != "cpu":
+        raise ValueError(f"backend 'openvino' runs on the CPU here, not on {device}")
+    if backend == "openvino" and not is_installed:
+        raise ValueError("backend 'openvino' needs the Python package openvino: pip install openvino")
+    return backend
+
+
+def make_backend(backend: str, network: SuperPointNetwork, device: torch.device, precision: str) -> Backend:
+    """Return what runs `network`; `backend` and `precision` as resolved."""
+    if backend == "openvino":
+        from .openvino_backend import OpenVinoBackend
+
+        return OpenVinoBackend(network, precision)
+    return TorchBackend(network, device, precision)
 
 
 class TorchBackend:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .backends import TorchBackend, resolve_device, resolve_precision
+from .backends import make_backend, resolve_backend, resolve_device, resolve_precision
 from .checkpoints import Checkpoint, load_checkpoint
 from .compatibility import Compatibility
 from .config import require_choice
@@ -32,8 +32,8 @@ class SuperPointExtractor:
         The weights.
     device : str
         "auto" (CUDA where there is one), "cpu" or "cuda:N".
-    backend : {"auto", "torch"}
-        What runs the network.
+    backend : {"auto", "torch", "openvino"}
+        What runs the network. "auto" is OpenVINO on a CPU where it is installed, else PyTorch.
     precision : {"auto", "fp32", "bf16", "fp16"}
         Of the network only; decoding is always float32. "auto" is fp16 on CUDA and fp32 on CPU.
     options : DetectionOptions, optional
@@ -66,17 +66,16 @@ class SuperPointExtractor:
         options: DetectionOptions | None = None,
         compatibility: Compatibility = None,
     ) -> None:
-        require_choice("backend", backend, ("auto", "torch"))
         require_choice("compatibility", compatibility, (None, "transformers"))
         self._device = resolve_device(device)
         self.precision = resolve_precision(precision, self._device)
+        self.backend = resolve_backend("torch" if compatibility else backend, self._device)
         self.device = str(self._device)
-        self.backend = "torch"
         self.model_name = checkpoint.name
         self.options = options or DetectionOptions.from_config(checkpoint.config)
         self.descriptor_size = checkpoint.config.descriptor_decoder_dim
         self._descriptor_grid = checkpoint.config.descriptor_grid
-        self._network = TorchBackend(checkpoint.network(), self._device, self.precision)
+        self._network = make_backend(self.backend, checkpoint.network(), self._device, self.precision)
         self._like_transformers = _LikeTransformers(checkpoint, self._device) if compatibility else None
 
     @classmethod

@@ -15,7 +15,7 @@ SMALL = SuperPointConfig((4, 4, 8, 8), 16, descriptor_decoder_dim=16, descriptor
 @pytest.fixture(scope="module")
 def extractor() -> SuperPointExtractor:
     options = DetectionOptions(threshold=0.016, max_keypoints=200)
-    return SuperPointExtractor(random_checkpoint(SMALL), device="cpu", options=options)
+    return SuperPointExtractor(random_checkpoint(SMALL), device="cpu", backend="torch", options=options)
 
 
 def picture(height: int = 67, width: int = 93, seed: int = 0) -> np.ndarray:
@@ -160,9 +160,21 @@ def test_a_bad_option_is_named(options, message) -> None:
         SuperPointExtractor.from_pretrained("random", **options)
 
 
-def test_bf16_agrees_roughly(extractor) -> None:
+@pytest.mark.parametrize(("backend", "precision"), [("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16")])
+def test_backends_agree_with_torch_in_fp32(backend, precision) -> None:
+    pytest.importorskip(backend)
     checkpoint = random_checkpoint(SMALL)
-    coarse = SuperPointExtractor(checkpoint, device="cpu", precision="bf16", options=extractor.options)(GRAY)
-    exact = extractor(GRAY)
-    common = {tuple(point) for point in coarse.keypoints} & {tuple(point) for point in exact.keypoints}
-    assert len(common) > 0.8 * len(exact)
+    options = DetectionOptions(threshold=0.016, max_keypoints=200)
+    images = [GRAY, picture(seed=1), picture(40, 56)]
+    exact = SuperPointExtractor(checkpoint, "cpu", "torch", "fp32", options)(images)
+    try:
+        extractor = SuperPointExtractor(checkpoint, "cpu", backend, precision, options)
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert (extractor.backend, extractor.precision) == (backend, precision)
+    for ours, theirs in zip(extractor(images), exact):
+        if precision == "fp32":
+            assert_same(ours, theirs)
+        else:
+            common = {tuple(point) for point in ours.keypoints} & {tuple(point) for point in theirs.keypoints}
+            assert len(common) > 0.8 * len(theirs)
