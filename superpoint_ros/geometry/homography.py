@@ -33,7 +33,7 @@ def estimate_homography(
     confidence: float = 0.9999,
     max_iterations: int = 10_000,
 ) -> HomographyEstimate | None:
-    """Estimate the homography between matched points with OpenCV's USAC (MAGSAC++ scoring).
+    """Estimate the homography between matched points with OpenCV's USAC.
 
     The same input always gives the same result: USAC's random generator starts from a fixed seed.
 
@@ -61,7 +61,9 @@ def estimate_homography(
     source, target = as_point_pairs(points0, points1)
     if len(source) < 4:
         return None
-    matrix, mask = cv2.findHomography(source, target, cv2.USAC_MAGSAC, max_error, None, max_iterations, confidence)
+    # On warped photographs USAC_ACCURATE beats USAC_MAGSAC and plain RANSAC for SIFT, ORB and AKAZE alike.
+    method = cv2.USAC_ACCURATE
+    matrix, mask = cv2.findHomography(source, target, method, max_error, None, max_iterations, confidence)
     if matrix is None or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-12:
         return None
     return HomographyEstimate(matrix.astype(np.float64), mask.ravel().astype(bool))

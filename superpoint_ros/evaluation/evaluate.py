@@ -1,0 +1,194 @@
+"""The command ``evaluate``: detectors compared on homographies or relative poses; see docs/evaluation.md."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..superpoint import SuperPointExtractor
+from .datasets import HomographyDataset, HPatches, WarpedPhotos, find_photos
+from .detectors import Detector, SuperPointDetector, classical_detector, installed_detectors
+from .homography_benchmark import HomographyProtocol, run_homography_benchmark
+from .homography_benchmark import summarize as summarize_homography
+from .pose_benchmark import PoseProtocol, read_pairs, run_pose_benchmark
+from .pose_benchmark import summarize as summarize_pose
+from .report import homography_tables, pose_table, software_versions, write_file, write_json
+
+SUPERPOINT = "superpoint"
+DEFAULT_DETECTORS = (SUPERPOINT, "sift", "orb", "akaze")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of ``evaluate``."""
+    benchmarks = parser.add_subparsers(dest="benchmark", required=True)
+    homography = benchmarks.add_parser("homography", help="image pairs with known homographies")
+    homography.add_argument("--dataset", default="warped", metavar="warped|hpatches:DIR", help="default: %(default)s")
+    homography.add_argument("--images", type=Path, help="warped: folder or .npy of photographs (default: validation)")
+    homography.add_argument("--pairs", type=_positive, help="number of pairs (default: warped 150, hpatches all)")
+    homography.add_argument("--seed", type=int, default=0, help="of the random warps (default: %(default)s)")
+    homography.add_argument(
+        "--sizes", type=_shape, nargs="+", default=[(240, 320), (480, 640)], metavar="HxW", help="240x320 480x640"
+    )
+    homography.add_argument(
+        "--max-keypoints",
+        type=_positive,
+        nargs="+",
+        default=[300, 1000],
+        metavar="N",
+        help="best keypoints used at each of the sizes (default: 300 1000)",
+    )
+    _add_common_arguments(homography)
+    pose = benchmarks.add_parser("pose", help="image pairs with intrinsics and known relative pose")
+    pose.add_argument("--pairs", type=Path, required=True, metavar="FILE", help="pair list in SuperGlue's format")
+    pose.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder that its names refer to")
+    pose.add_argument("--resize", type=int, default=640, help="longer side in pixels, 0: native (default: %(default)s)")
+    pose.add_argument("--max-keypoints", type=_positive, default=1024, metavar="N", help="default: %(default)s")
+    pose.add_argument("--max-error", type=float, default=1.0, help="epipolar distance in pixels (default: %(default)s)")
+    _add_common_arguments(pose)
+
+
+def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--detectors",
+        nargs="+",
+        default=None,
+        choices=(SUPERPOINT, *installed_detectors()),
+        help=f"default: those of {', '.join(DEFAULT_DETECTORS)} that are installed",
+    )
+    parser.add_argument("--weights", nargs="+", default=["default"], help="of SuperPoint, several are compared")
+    parser.add_argument("--threshold", type=float, help="of SuperPoint; like the next three as its weights recommend")
+    parser.add_argument("--nms-radius", type=int, help="of SuperPoint, in pixels")
+    parser.add_argument("--border", type=int, help="of SuperPoint, in pixels")
+    parser.add_argument("--subpixel", choices=("none", "quadratic", "soft_argmax"), help="of SuperPoint")
+    parser.add_argument("--device", default="auto", help="of SuperPoint: auto, cpu or cuda:N (default: %(default)s)")
+    parser.add_argument("--backend", default="torch", help="of SuperPoint (default: %(default)s)")
+    parser.add_argument("--precision", default="fp32", help="of SuperPoint (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("evaluation_output"), help="folder (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``evaluate``; returns the exit status."""
+    try:
+        {"homography": _run_homography, "pose": _run_pose}[args.benchmark](args)
+    except (ValueError, OSError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run_homography(args: argparse.Namespace) -> None:
+    if len(args.sizes) != len(args.max_keypoints):
+        raise ValueError(f"--max-keypoints needs one number for each of the {len(args.sizes)} sizes")
+    dataset = _homography_dataset(args)
+    detectors = make_detectors(args)
+    protocol = HomographyProtocol(shapes=tuple(args.sizes), max_keypoints=tuple(args.max_keypoints))
+    results = run_homography_benchmark(dataset, detectors, protocol)
+    summaries = summarize_homography(results)
+    contents = {"protocol": protocol, "summaries": summaries, "pairs": results}
+    _write_report(args.output, "homography", dataset.description, detectors, contents, homography_tables(summaries))
+    if _has_matplotlib():
+        from .plots import plot_homography
+
+        plot_homography(args.output / "homography.png", results, summaries)
+
+
+def _run_pose(args: argparse.Namespace) -> None:
+    pairs = read_pairs(args.pairs, args.images)
+    detectors = make_detectors(args)
+    protocol = PoseProtocol(args.resize, args.max_keypoints, args.max_error)
+    results = run_pose_benchmark(pairs, detectors, protocol)
+    summaries = summarize_pose(results)
+    contents = {"protocol": protocol, "summaries": summaries, "pairs": results}
+    description = f"{args.pairs.name}: {len(pairs)} pairs"
+    _write_report(args.output, "pose", description, detectors, contents, pose_table(summaries))
+    if _has_matplotlib():
+        from .plots import plot_pose
+
+        plot_pose(args.output / "pose.png", results)
+
+
+def _homography_dataset(args: argparse.Namespace) -> HomographyDataset:
+    kind, _, folder = args.dataset.partition(":")
+    if kind == "hpatches" and folder:
+        return HPatches(Path(folder), args.pairs)
+    if args.dataset == "warped":
+        return WarpedPhotos(find_photos(args.images), args.pairs or 150, args.seed)
+    raise ValueError(f"--dataset must be warped or hpatches:DIR, got {args.dataset!r}")
+
+
+def make_detectors(args: argparse.Namespace) -> list[Detector]:
+    """Load the detectors that the command line asks for.
+
+    Raises
+    ------
+    ValueError
+        If weights cannot be read (`CheckpointError`) or an option is out of range.
+    """
+    installed = (SUPERPOINT, *installed_detectors())
+    detectors: list[Detector] = []
+    for key in args.detectors or [key for key in DEFAULT_DETECTORS if key in installed]:
+        if key == SUPERPOINT:
+            detectors += [_superpoint(weights, args) for weights in dict.fromkeys(args.weights)]
+        else:
+            detectors.append(classical_detector(key))
+    return detectors
+
+
+def _superpoint(weights: str, args: argparse.Namespace) -> SuperPointDetector:
+    extractor = SuperPointExtractor.from_pretrained(
+        weights,
+        device=args.device,
+        backend=args.backend,
+        precision=args.precision,
+        threshold=args.threshold,
+        nms_radius=args.nms_radius,
+        border=args.border,
+        subpixel=args.subpixel,
+        max_keypoints=-1,
+    )
+    return SuperPointDetector("SuperPoint" if len(args.weights) == 1 else f"SuperPoint {weights}", extractor)
+
+
+def _write_report(
+    folder: Path,
+    name: str,
+    description: str,
+    detectors: Sequence[Detector],
+    contents: dict[str, Any],
+    tables: str,
+) -> None:
+    """Write NAME.json and NAME.md and print the tables."""
+    descriptions = {detector.name: detector.description for detector in detectors}
+    head = {"dataset": description, "detectors": descriptions, "software": software_versions()}
+    lines = [f"- {detector}: {text}\n" for detector, text in descriptions.items()]
+    text = f"## {description}\n\n{tables}\n{''.join(lines)}"
+    write_json(folder / f"{name}.json", {**head, **contents})
+    write_file(folder / f"{name}.md", lambda partial: partial.write_text(text, encoding="utf-8"))
+    print(text)
+    print(f"written to {folder}: {name}.json (every pair), {name}.md")
+
+
+def _has_matplotlib() -> bool:
+    if importlib.util.find_spec("matplotlib") is None:
+        print("no plots: matplotlib is not installed", file=sys.stderr)
+        return False
+    return True
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def _shape(text: str) -> tuple[int, int]:
+    """Parse HEIGHTxWIDTH."""
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit() and min(int(height), int(width)) >= 32):
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH of at least 32 pixels, such as 240x320, got {text!r}")
+    return int(height), int(width)
