@@ -23,7 +23,6 @@ from . import diagnostics, image_conversion, keypoint_messages
 from .camera import Camera, Frame
 from .detector_parameters import DetectorParameters
 from .model_loading import ModelError, load_extractor
-from .overlay import draw_overlay
 from .parameters import changed, declarations, declare
 from .worker import Worker
 
@@ -173,6 +172,8 @@ class Detector(LifecycleNode):
             }
         )
         if frame.camera.overlay_is_watched:
+            from ..superpoint.overlay import draw_overlay  # here, because its package imports PyTorch
+
             overlay = draw_overlay(image, features, milliseconds=1e3 * (published - frame.arrival))
             frame.camera.publish_overlay(header, overlay)
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import cv2
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from superpoint_ros.superpoint import Features
+from .features import Features
 
 _SUBPIXEL_BITS = 4  # cv2 draws at 1/16 pixel
 
 
-def draw_overlay(image: npt.NDArray[np.uint8], features: Features, milliseconds: float) -> npt.NDArray[Any]:
-    """Draw keypoints coloured by score, their number, and a time.
+def draw_overlay(image: NDArray[np.uint8], features: Features, milliseconds: float | None = None) -> NDArray[np.uint8]:
+    """Draw keypoints coloured by score and their number.
 
     Parameters
     ----------
@@ -23,8 +20,8 @@ def draw_overlay(image: npt.NDArray[np.uint8], features: Features, milliseconds:
         Luminance or RGB; left as it is.
     features : Features
         Of that image.
-    milliseconds : float
-        Written beside the number of keypoints.
+    milliseconds : float, optional
+        Time to write beside the number of keypoints.
 
     Returns
     -------
@@ -37,7 +34,7 @@ def draw_overlay(image: npt.NDArray[np.uint8], features: Features, milliseconds:
     radius = 2 * size << _SUBPIXEL_BITS
     for (x, y), color in zip(centers.tolist(), _score_colors(features.scores).tolist()):
         cv2.circle(canvas, (x, y), radius, color, thickness=size, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
-    text = f"{len(features)} keypoints, {milliseconds:.1f} ms"
+    text = f"{len(features)} keypoints" + (f", {milliseconds:.1f} ms" if milliseconds is not None else "")
     for color, thickness in (((0, 0, 0), 3 * size), ((255, 255, 255), size)):  # white with a black rim
         cv2.putText(
             canvas, text, (8 * size, 20 * size), cv2.FONT_HERSHEY_SIMPLEX, 0.5 * size, color, thickness, cv2.LINE_AA
@@ -45,12 +42,12 @@ def draw_overlay(image: npt.NDArray[np.uint8], features: Features, milliseconds:
     return canvas
 
 
-def _score_colors(scores: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+def _score_colors(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return RGB colours, (N, 3)."""
     if len(scores) == 0:
         return np.empty((0, 3), np.uint8)
     levels = np.log(np.maximum(scores, np.finfo(np.float32).tiny))
     spread = max(float(np.ptp(levels)), 1e-6)
     ramp = np.rint(255 * (levels - levels.min()) / spread).astype(np.uint8)
-    colors: npt.NDArray[Any] = cv2.applyColorMap(ramp[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
+    colors: NDArray[np.uint8] = cv2.applyColorMap(ramp[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
     return colors

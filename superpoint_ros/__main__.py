@@ -1,0 +1,39 @@
+"""Command line: ``python -m superpoint_ros COMMAND``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+COMMANDS = {
+    "extract": ("superpoint_ros.superpoint.extract", "find keypoints in images, write them and a picture of them"),
+    "prepare-data": ("superpoint_ros.training.prepare", "fetch freely licensed pictures and build the training data"),
+    "train": ("superpoint_ros.training.train", "train a model"),
+    "evaluate": ("superpoint_ros.evaluation.evaluate", "measure weights against classical detectors"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit status; a command's module is imported only when it is called."""
+    parser = argparse.ArgumentParser(
+        prog="python -m superpoint_ros", description="SuperPoint keypoints and descriptors."
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    given = sys.argv[1:] if arguments is None else arguments
+    for name, (module_name, summary) in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if given[:1] == [name]:
+            module = importlib.import_module(module_name)
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    parsed = parser.parse_args(given)
+    try:
+        return int(parsed.run(parsed))
+    except (OSError, ValueError) as error:  # what the user gave; anything else is a fault of ours
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Command ``extract``: keypoints of image files, as arrays and as a picture."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from .config import Subpixel
+from .extractor import SuperPointExtractor
+from .features import Features
+from .overlay import draw_overlay
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
+    parser.add_argument("--output", type=Path, help="folder for one IMAGE.npz each: keypoints, scores, descriptors")
+    parser.add_argument("--overlay", type=Path, help="picture of the keypoints; a folder if there are several images")
+    parser.add_argument("--weights", default="default", help="'default', 'random', a file, a folder or a model id")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
+    parser.add_argument("--threshold", type=float, help="score above which a pixel becomes a keypoint")
+    parser.add_argument("--nms-radius", type=int, help="radius of non-maximum suppression in pixels")
+    parser.add_argument("--max-keypoints", type=int, help="keypoints kept per image; -1 keeps all")
+    parser.add_argument("--border", type=int, help="width in pixels of the border without keypoints")
+    parser.add_argument("--resize", type=int, help="longer image side in pixels for detection; 0 keeps the size")
+    parser.add_argument("--subpixel", choices=get_args(Subpixel), help="sub-pixel method")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Extract, write and print a line per image; returns the exit status."""
+    names = ("device", "precision", "threshold", "nms_radius", "max_keypoints", "border", "resize", "subpixel")
+    options = {name: getattr(arguments, name) for name in names}
+    missing = next((path for path in arguments.images if not path.is_file()), None)
+    if missing:
+        raise ValueError(f"{missing}: no such file")
+    extractor = SuperPointExtractor.from_pretrained(arguments.weights, **options)
+    several = len(arguments.images) > 1
+    for path in tqdm(arguments.images, unit="image", disable=not several):
+        image = read_image(path)
+        features = extractor(image)
+        tqdm.write(f"{path}: {len(features)} keypoints ({extractor.model_name})")
+        if arguments.output:
+            arguments.output.mkdir(parents=True, exist_ok=True)
+            _save_features(arguments.output / f"{path.stem}.npz", features, extractor.model_name)
+        if arguments.overlay:
+            is_folder = several or arguments.overlay.is_dir()
+            picture = arguments.overlay / f"{path.stem}.png" if is_folder else arguments.overlay
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            write_image(picture, draw_overlay(image, features))
+    return 0
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file as (H, W, 3) uint8 RGB.
+
+    Raises
+    ------
+    ValueError
+        If it is not an image.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path}: not an image that OpenCV reads")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an (H, W, 3) RGB image in the format of the file's suffix.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is not that of an image format.
+    """
+    if not cv2.haveImageWriter(str(path)):
+        raise ValueError(f"{path}: the suffix must be that of an image format, such as .png")
+    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+def _save_features(path: Path, features: Features, model: str) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as temporary:
+        np.savez(
+            temporary,
+            keypoints=features.keypoints,
+            scores=features.scores,
+            descriptors=features.descriptors,
+            image_size=np.array(features.image_size),
+            model=np.array(model),
+        )
+    Path(temporary.name).replace(path)

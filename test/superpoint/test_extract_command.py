@@ -1,0 +1,59 @@
+"""The command line finds keypoints in files and refuses what is none."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from superpoint_ros.__main__ import main
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8))
+    return path
+
+
+def extract(*arguments: object) -> int:
+    return main(["extract", *map(str, arguments), "--weights", "random", "--device", "cpu"])
+
+
+def test_extract_writes_arrays_and_a_picture(picture: Path, tmp_path: Path, capsys) -> None:
+    assert extract(picture, "--output", tmp_path / "out", "--overlay", tmp_path / "o.png", "--max-keypoints", 9) == 0
+    with np.load(tmp_path / "out" / "picture.npz") as features:
+        assert features["keypoints"].shape == (9, 2)
+        assert features["descriptors"].shape == (9, 256)
+        assert features["image_size"].tolist() == [80, 64]
+        assert str(features["model"]).startswith("superpoint_ros/random@")
+    overlay = cv2.imread(str(tmp_path / "o.png"))
+    assert overlay.shape == (64, 80, 3)
+    assert (overlay != cv2.imread(str(picture))).any()
+    assert "picture.png: 9 keypoints" in capsys.readouterr().out
+
+
+def test_several_images_make_a_folder_of_pictures(picture: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jpg"
+    cv2.imwrite(str(other), np.zeros((32, 32), np.uint8))
+    assert extract(picture, other, "--overlay", tmp_path / "pictures") == 0
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["other.png", "picture.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (None, [], "broken.png: no such file"),
+        ("no image", [], "broken.png: not an image"),
+        ("image", ["--threshold", "2"], "threshold must be a number in"),
+        ("image", ["--overlay", "picture.txt"], "the suffix must be that of an image format"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(picture: Path, tmp_path: Path, capsys, content, options, message) -> None:
+    path = tmp_path / "broken.png"
+    if content == "image":
+        path.write_bytes(picture.read_bytes())
+    elif content:
+        path.write_text(content)
+    assert extract(path, *options) == 1
+    assert message in capsys.readouterr().err
