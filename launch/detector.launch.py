@@ -97,7 +97,7 @@ def start(context: LaunchContext) -> list[Node]:
         condition=IfCondition(argument["rviz"]),
         output="screen",
     )
-    return [detector, rviz]
+    return [rviz, detector]  # where rviz2 is not installed, the launch fails before anything runs
 
 
 def generate_launch_description() -> LaunchDescription:
