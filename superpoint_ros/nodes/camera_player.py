@@ -237,7 +237,7 @@ def main() -> int:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = Node("camera_player")
     try:
-        settings = declare(node, PlayerSettings)
+        settings = declare(node, PlayerSettings, read_only=True)
         count = CameraPlayer(node, settings, stop).run()
         node.get_logger().info(f"published {count} frames of {settings.source}")
         return 0

@@ -48,7 +48,7 @@ STARTUP_LIMIT = 120.0
 QUIET_TIME = 1.0
 """Seconds without keypoints after which the last image counts as processed."""
 OVERLAYS = 15
-"""Overlays received before unsubscribing: the detector draws them only while someone subscribes, which costs it time."""
+"""Overlays received before unsubscribing; drawing them costs the detector time."""
 
 
 class DemoError(Exception):

@@ -11,8 +11,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from recordings import (
+    CALIBRATION,
+    CALIBRATION_YAML,
+    image_folder,
+    image_record,
+    info_record,
+    numbered_image,
+    rosbag2,
+    two_camera_bag,
+    write_bag,
+    write_video,
+)
 
 from superpoint_ros.nodes.sources import (
     CameraCalibration,
@@ -24,137 +34,48 @@ from superpoint_ros.nodes.sources import (
     open_source,
 )
 
-STORE = get_typestore(Stores.ROS2_HUMBLE)
-CALIBRATION = CameraCalibration.pinhole(32, 24, focal_length=30.0)
-
-
-def _numbered_image(index: int) -> np.ndarray:
-    """24 x 32 BGR, easy to recognise: blue rises with the index, the right half is red."""
-    image = np.full((24, 32, 3), (20 * index, 10, 10), np.uint8)
-    image[:, 16:, 2] = 200
-    return image
-
-
-def _write_video(path: Path, frames: int = 5, rate: float = 10.0) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), rate, (32, 24))
-    for index in range(frames):
-        writer.write(_numbered_image(index))
-    writer.release()
-    return path
-
-
-def _stamped_header(nanoseconds: int):
-    time = STORE.types["builtin_interfaces/msg/Time"](*divmod(nanoseconds, 1_000_000_000))
-    return STORE.types["std_msgs/msg/Header"](stamp=time, frame_id="eye")
-
-
-def _image_message(image: np.ndarray, stamp: int, encoding: str = "bgr8", padding: int = 0):
-    rows = image.reshape(len(image), -1).view(np.uint8)
-    rows = np.hstack([rows, np.full((len(rows), padding), 255, np.uint8)])
-    return STORE.types["sensor_msgs/msg/Image"](
-        header=_stamped_header(stamp),
-        height=image.shape[0],
-        width=image.shape[1],
-        encoding=encoding,
-        is_bigendian=0,
-        step=rows.shape[1],
-        data=rows.ravel(),
-    )
-
-
-def _compressed_message(image: np.ndarray, stamp: int):
-    return STORE.types["sensor_msgs/msg/CompressedImage"](
-        header=_stamped_header(stamp), format="png", data=cv2.imencode(".png", image)[1].ravel()
-    )
-
-
-def _info_message(calibration: CameraCalibration):
-    roi = STORE.types["sensor_msgs/msg/RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
-    return STORE.types["sensor_msgs/msg/CameraInfo"](
-        header=_stamped_header(1),
-        height=calibration.height,
-        width=calibration.width,
-        distortion_model=calibration.distortion_model,
-        d=np.array(calibration.d),
-        k=np.array(calibration.k),
-        r=np.array(calibration.r),
-        p=np.array(calibration.p),
-        binning_x=0,
-        binning_y=0,
-        roi=roi,
-    )
-
-
-def _write_bag(path: Path, messages: list[tuple[str, object]], storage: StoragePlugin = StoragePlugin.MCAP) -> Path:
-    with Writer(path, version=9, storage_plugin=storage) as writer:
-        connections = {}
-        for index, (topic, message) in enumerate(messages):
-            kind = message.__msgtype__
-            if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
-            writer.write(connections[topic], 10**9 + index, STORE.serialize_cdr(message, kind))
-    return path
-
-
-def _two_camera_bag(path: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> Path:
-    """/left/image_raw with calibration and uneven stamps, /right/image_raw/compressed without calibration."""
-    stamps = [2_000_000_000, 2_100_000_000, 2_400_000_000]
-    messages = [("/left/camera_info", _info_message(CALIBRATION))]
-    for index, stamp in enumerate(stamps):
-        messages.append(("/left/image_raw", _image_message(_numbered_image(index), stamp, padding=4)))
-        messages.append(("/right/image_raw/compressed", _compressed_message(_numbered_image(index)[:, :, 0], stamp)))
-    return _write_bag(path, messages, storage)
-
-
-def _image_folder(path: Path) -> Path:
-    path.mkdir()
-    for index in range(11):
-        cv2.imwrite(str(path / f"frame{index}.png"), _numbered_image(index))
-    (path / "notes.txt").write_text("not an image")
-    return path
-
 
 @pytest.mark.parametrize(("rate", "period"), [(0.0, 0.1), (20.0, 0.05)])
 def test_video_plays_at_its_own_or_the_given_rate(tmp_path, rate, period):
-    frames = list(open_source(str(_write_video(tmp_path / "video.avi")), rate=rate))
+    frames = list(open_source(str(write_video(tmp_path / "video.avi")), rate=rate))
     assert [frame.offset for frame in frames] == pytest.approx([index * period for index in range(5)])
     for index, frame in enumerate(frames):
         assert frame.image.shape == (24, 32, 3)
-        assert np.abs(frame.image.astype(int) - _numbered_image(index)).mean() < 8  # JPEG inside
+        assert np.abs(frame.image.astype(int) - numbered_image(index)).mean() < 8  # JPEG inside
 
 
 def test_folder_plays_in_natural_order(tmp_path):
-    frames = list(open_source(str(_image_folder(tmp_path / "images")), rate=4.0))
+    frames = list(open_source(str(image_folder(tmp_path / "images")), rate=4.0))
     assert [frame.offset for frame in frames] == [index / 4 for index in range(11)]
     for index, frame in enumerate(frames):
-        np.testing.assert_array_equal(frame.image, _numbered_image(index))
+        np.testing.assert_array_equal(frame.image, numbered_image(index))
 
 
 def test_a_single_image_is_a_source(tmp_path):
-    cv2.imwrite(str(tmp_path / "one.png"), _numbered_image(3)[:, :, 0])
+    cv2.imwrite(str(tmp_path / "one.png"), numbered_image(3)[:, :, 0])
     (frame,) = open_source(str(tmp_path / "one.png"))
-    np.testing.assert_array_equal(frame.image, _numbered_image(3)[:, :, 0])
+    np.testing.assert_array_equal(frame.image, numbered_image(3)[:, :, 0])
 
 
-@pytest.mark.parametrize("storage", StoragePlugin)
+@pytest.mark.parametrize("storage", rosbag2.StoragePlugin)
 @pytest.mark.parametrize("single_file", [False, True])
 def test_bag_topic_with_calibration_and_recorded_spacing(tmp_path, storage, single_file):
-    bag = _two_camera_bag(tmp_path / "bag", storage)
+    bag = two_camera_bag(tmp_path / "bag", storage)
     (file,) = (path for path in bag.iterdir() if path.suffix in (".mcap", ".db3"))
     source = open_source(str(file if single_file else bag))
     assert re.match("/left/image_raw of the bag .*also has /right/image_raw/compressed", source.title())
     frames = list(source)
     assert [frame.offset for frame in frames] == pytest.approx([0.0, 0.1, 0.4])
     for index, frame in enumerate(frames):
-        np.testing.assert_array_equal(frame.image, _numbered_image(index))
+        np.testing.assert_array_equal(frame.image, numbered_image(index))
         assert frame.calibration == CALIBRATION
 
 
 def test_bag_topic_by_name_compressed_at_a_rate(tmp_path):
-    bag = _two_camera_bag(tmp_path / "bag")
+    bag = two_camera_bag(tmp_path / "bag")
     frames = list(open_source(str(bag), topic="/right/image_raw/compressed", rate=10.0))
     assert [frame.offset for frame in frames] == pytest.approx([0.0, 0.1, 0.2])
-    np.testing.assert_array_equal(frames[2].image, _numbered_image(2)[:, :, 0])
+    np.testing.assert_array_equal(frames[2].image, numbered_image(2)[:, :, 0])
     assert frames[2].calibration is None
 
 
@@ -170,7 +91,7 @@ def test_bag_topic_by_name_compressed_at_a_rate(tmp_path):
     ],
 )
 def test_bag_encodings(tmp_path, encoding, image, expected):
-    bag = _write_bag(tmp_path / "bag", [("/camera/image_raw", _image_message(image, 5, encoding))])
+    bag = write_bag(tmp_path / "bag", [("/camera/image_raw", image_record(image, 5, encoding))])
     (frame,) = open_source(str(bag))
     np.testing.assert_array_equal(frame.image, expected)
 
@@ -246,22 +167,10 @@ def test_resizing_keeps_the_calibration_exact(width, height):
 
 
 def test_looping_goes_on_with_the_same_spacing(tmp_path):
-    source = open_source(str(_write_video(tmp_path / "video.avi", frames=3)))
+    source = open_source(str(write_video(tmp_path / "video.avi", frames=3)))
     frames = list(itertools.islice(looped(source), 8))
     assert [frame.offset for frame in frames] == pytest.approx([index * 0.1 for index in range(8)])
     np.testing.assert_array_equal(frames[4].image, frames[1].image)
-
-
-CALIBRATION_YAML = """
-image_width: 32
-image_height: 24
-camera_name: eye
-camera_matrix: {rows: 3, cols: 3, data: [30.0, 0.0, 15.5, 0.0, 30.0, 11.5, 0.0, 0.0, 1.0]}
-distortion_model: plumb_bob
-distortion_coefficients: {rows: 1, cols: 5, data: [0.0, 0.0, 0.0, 0.0, 0.0]}
-rectification_matrix: {rows: 3, cols: 3, data: [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]}
-projection_matrix: {rows: 3, cols: 4, data: [30.0, 0.0, 15.5, 0.0, 0.0, 30.0, 11.5, 0.0, 0.0, 0.0, 1.0, 0.0]}
-"""
 
 
 @pytest.mark.parametrize("as_url", [False, True])
@@ -305,7 +214,7 @@ def _text_as_video(folder: Path) -> str:
 
 
 def _video_without_frames(folder: Path) -> str:
-    video = _write_video(folder / "cut.avi")
+    video = write_video(folder / "cut.avi")
     video.write_bytes(video.read_bytes()[:250])
     return str(video)
 
@@ -320,11 +229,11 @@ def _folder_with_broken_image(folder: Path) -> str:
 
 
 def _bag_without_images(folder: Path) -> str:
-    return str(_write_bag(folder / "bag", [("/left/camera_info", _info_message(CALIBRATION))]))
+    return str(write_bag(folder / "bag", [("/left/camera_info", info_record(CALIBRATION))]))
 
 
 def _truncated_bag(folder: Path) -> str:
-    (file,) = _two_camera_bag(folder / "bag").glob("*.mcap")
+    (file,) = two_camera_bag(folder / "bag").glob("*.mcap")
     file.write_bytes(file.read_bytes()[:300])
     return str(file)
 
@@ -335,18 +244,18 @@ def _text_as_database(folder: Path) -> str:
 
 
 def _bag_with_wrong_data_length(folder: Path) -> str:
-    message = _image_message(_numbered_image(0), 5)
+    message = image_record(numbered_image(0), 5)
     message.data = message.data[:-1]
-    return str(_write_bag(folder / "bag", [("/camera/image_raw", message)]))
+    return str(write_bag(folder / "bag", [("/camera/image_raw", message)]))
 
 
 def _bag_of_depth_images(folder: Path) -> str:
-    message = _image_message(np.zeros((4, 4), np.float32), 5, "32FC1")
-    return str(_write_bag(folder / "bag", [("/camera/image_raw", message)]))
+    message = image_record(np.zeros((4, 4), np.float32), 5, "32FC1")
+    return str(write_bag(folder / "bag", [("/camera/image_raw", message)]))
 
 
 def _bag_folder_with_broken_metadata(folder: Path) -> str:
-    bag = _two_camera_bag(folder / "bag")
+    bag = two_camera_bag(folder / "bag")
     (bag / "metadata.yaml").write_text("nonsense: [")
     return str(bag)
 
@@ -378,6 +287,6 @@ def test_bad_sources_are_named_in_one_line(tmp_path, make, message):
 
 
 def test_bag_with_another_topic(tmp_path):
-    bag = _two_camera_bag(tmp_path / "bag")
+    bag = two_camera_bag(tmp_path / "bag")
     with pytest.raises(SourceError, match="no image topic /up in the bag, it has /left/image_raw, /right"):
         list(open_source(str(bag), topic="/up"))
