@@ -35,10 +35,10 @@ def draw_overlay(image: NDArray[np.uint8], features: Features, milliseconds: flo
     for (x, y), color in zip(centers.tolist(), _score_colors(features.scores).tolist()):
         cv2.circle(canvas, (x, y), radius, color, thickness=size, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
     text = f"{len(features)} keypoints" + (f", {milliseconds:.1f} ms" if milliseconds is not None else "")
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, max(0.3, max(image.shape[:2]) / 1280)
+    corner = (round(16 * scale), round(36 * scale))
     for color, thickness in (((0, 0, 0), 3 * size), ((255, 255, 255), size)):  # white with a black rim
-        cv2.putText(
-            canvas, text, (8 * size, 20 * size), cv2.FONT_HERSHEY_SIMPLEX, 0.5 * size, color, thickness, cv2.LINE_AA
-        )
+        cv2.putText(canvas, text, corner, font, scale, color, thickness, cv2.LINE_AA)
     return canvas
 
 
