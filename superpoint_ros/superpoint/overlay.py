@@ -28,7 +28,7 @@ def draw_overlay(image: NDArray[np.uint8], features: Features, milliseconds: flo
     numpy.ndarray, (H, W, 3), uint8
         RGB. Scores run from blue to red, on a logarithmic scale between the lowest and the highest of the image.
     """
-    canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image.copy()
+    canvas = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image.copy()
     size = max(1, round(max(image.shape[:2]) / 640))
     centers = np.rint(features.keypoints * 2**_SUBPIXEL_BITS).astype(int)
     radius = 2 * size << _SUBPIXEL_BITS
