@@ -74,7 +74,8 @@ class OpenCVDetector:
         """See :class:`Detector`."""
         found, descriptors = self.implementation.detectAndCompute(image, None)
         if len(found) == 0:
-            empty = np.empty((0, 1), np.float32 if self.norm == "l2" else np.uint8)
+            size = self.implementation.descriptorSize()
+            empty = np.empty((0, size), np.float32 if self.norm == "l2" else np.uint8)
             return LocalFeatures(np.empty((0, 2), np.float32), np.empty(0, np.float32), empty)
         scores = np.array([keypoint.response for keypoint in found], np.float32)
         order = np.argsort(-scores, kind="stable")
@@ -171,9 +172,14 @@ def match_features(features0: LocalFeatures, features1: LocalFeatures, norm: Nor
 
 def suppress_neighbours(keypoints: NDArray[np.float32], radius: float, count: int) -> NDArray[np.float32]:
     """Keep the first `count` of `keypoints` (best first) that are more than `radius` pixels apart in x or y."""
-    remaining = keypoints
-    kept: list[NDArray[np.float32]] = []
-    while len(remaining) and len(kept) < count:
-        kept.append(remaining[0])
-        remaining = remaining[(np.abs(remaining - remaining[0]) > radius).any(axis=1)]
-    return np.array(kept, np.float32).reshape(-1, 2)
+    if radius <= 0:
+        return keypoints[:count]
+    kept: dict[tuple[int, int], tuple[float, float]] = {}  # by cell of side `radius`, which has room for one
+    for x, y in keypoints.tolist():
+        if len(kept) == count:
+            break
+        column, row = int(x // radius), int(y // radius)
+        near = (kept.get((column + i, row + j)) for i in (-1, 0, 1) for j in (-1, 0, 1))
+        if all(other is None or max(abs(other[0] - x), abs(other[1] - y)) > radius for other in near):
+            kept[column, row] = (x, y)
+    return np.array(list(kept.values()), np.float32).reshape(-1, 2)
