@@ -57,7 +57,11 @@ class DetectorParameters:
         accepts=lambda device: re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device) is not None,
         constraint="auto, cpu, cuda or cuda:N",
     )
-    backend: Literal["auto", "torch"] = parameter("auto", "What runs the network.", choices=("auto", "torch"))
+    backend: Literal["auto", "torch", "openvino"] = parameter(
+        "auto",
+        "What runs the network; auto is openvino on a CPU where it is installed, else torch.",
+        choices=("auto", "torch", "openvino"),
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = parameter(
         "auto",
         "Arithmetic of the network; auto is fp16 on a GPU and fp32 on a CPU. Decoding is always fp32.",

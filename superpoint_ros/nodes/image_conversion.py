@@ -284,6 +284,8 @@ def _open_compressed(message: CompressedImage) -> pillow.Image:
         raise ImageError(f"format {message.format!r} is depth; expected image_transport 'compressed' with JPEG or PNG")
     try:
         image = pillow.open(io.BytesIO(message.data), formats=_COMPRESSED_FORMATS)
+    except pillow.DecompressionBombError as error:
+        raise ImageError(f"size is absurd; expected at most {MAX_PIXELS} pixels: {error}") from error
     except Exception as error:  # decoders of hostile data raise anything
         raise ImageError(
             f"{len(message.data)} bytes of format {message.format!r} are no image; expected JPEG, PNG or TIFF data"

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import yaml
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
+from rclpy.parameter import Parameter
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -146,6 +148,8 @@ def check(settings: _Dataclass) -> None:
 def declare(node: Node, settings_class: type[Settings], read_only: bool = False) -> Settings:
     """Declare all parameters on `node` and return the values they start with.
 
+    From then on integers are taken where a floating-point number is expected: ``ros2 param set`` sends 1 for 1.
+
     Parameters
     ----------
     node : rclpy.node.Node
@@ -160,8 +164,6 @@ def declare(node: Node, settings_class: type[Settings], read_only: bool = False)
     ValueError
         If a value from the command line or a parameter file is not allowed; the message names the parameter.
     """
-    from rclpy.exceptions import ParameterException
-
     values = {}
     for name, declaration in declarations(settings_class).items():
         default = list(declaration.default) if isinstance(declaration.default, tuple) else declaration.default
@@ -169,7 +171,15 @@ def declare(node: Node, settings_class: type[Settings], read_only: bool = False)
             values[name] = node.declare_parameter(name, default, declaration.descriptor(read_only)).value
         except ParameterException as error:
             raise ValueError(f"{name} must be {declaration.expectation}: {error}") from error
+    node.add_pre_set_parameters_callback(lambda changes: [_as_declared(settings_class, item) for item in changes])
     return changed(settings_class(), values)
+
+
+def _as_declared(settings_class: type[_Dataclass], change: Parameter[Any]) -> Parameter[Any]:
+    declaration = declarations(settings_class).get(change.name)
+    if declaration is not None and type(declaration.default) is float and type(change.value) is int:
+        return Parameter(change.name, value=float(change.value))
+    return change
 
 
 def changed(settings: Settings, changes: Mapping[str, object]) -> Settings:

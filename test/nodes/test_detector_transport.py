@@ -1,0 +1,168 @@
+"""Images on their way to a detector process: nothing lost, whatever the publisher offers and whenever it comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scripts/ros_env python -m pytest")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from node_testing import NodeProcess, Probe, image_message, latest_status, received_keypoints, textured_image, values
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import CompressedImage
+
+from superpoint_ros.nodes.subscription import adopted_qos
+
+CAMERAS = ["fast", "slow", "shy", "late", "odd"]
+# Large images, little computing: the transport is what is tested.
+MODEL = {"weights": "random", "device": "cpu", "backend": "torch", "resize": 64}
+
+
+@pytest.fixture(scope="module")
+def detector(start_node: Callable[..., NodeProcess], probe: Probe) -> SimpleNamespace:
+    node = start_node("detector", {**MODEL, "cameras": CAMERAS})
+    return SimpleNamespace(node=node, diagnostics=probe.collect(DiagnosticArray, "/diagnostics"))
+
+
+def counts(detector: SimpleNamespace, camera: str) -> dict[str, int]:
+    status = latest_status(detector.diagnostics, f"detector: {camera}")
+    return {key: int(value) for key, value in values(status).items() if value.isdecimal()} if status else {}
+
+
+def send(probe: Probe, publisher: Any, message: Any, rate: float, count: int) -> None:
+    """Publish `count` images at a steady rate, with the stamps of a steady camera."""
+    start = time.monotonic()
+    first = probe.get_clock().now().nanoseconds
+    for number in range(count):
+        message.header.stamp = Time(nanoseconds=first + round(number * 1e9 / rate)).to_msg()
+        publisher.publish(message)
+        probe.spin_for(max(0.0, start + (number + 1) / rate - time.monotonic()))
+
+
+def test_vga_colour_at_30_hz_arrives_complete(detector: SimpleNamespace, probe: Probe) -> None:
+    publisher, keypoints = probe.image_publisher("fast/image_raw"), received_keypoints(probe, "fast")
+    message = image_message(textured_image(480, 640), "bgr8")
+    sent = 90
+    send(probe, publisher, message, rate=30.0, count=sent)
+
+    def all_accounted_for() -> bool:
+        found = counts(detector, "fast")
+        return found.get("images processed", 0) + found.get("dropped: overload", 0) == sent
+
+    probe.wait_until(all_accounted_for, f"{sent} images: {counts(detector, 'fast')}")
+    found = counts(detector, "fast")
+    assert found["images received"] == sent
+    assert found["missing: gaps between stamps"] == 0
+    probe.wait_until(lambda: len(keypoints) == found["images processed"], "all keypoints")
+    stamps = [(result.header.stamp.sec, result.header.stamp.nanosec) for result in keypoints]
+    assert stamps == sorted(stamps)
+    assert stamps[-1] == (message.header.stamp.sec, message.header.stamp.nanosec)  # the newest is never dropped
+
+
+def test_missing_images_are_counted_from_the_stamps(detector: SimpleNamespace, probe: Probe) -> None:
+    publisher, _ = probe.image_publisher("slow/image_raw"), received_keypoints(probe, "slow")
+    message = image_message(textured_image(48, 64), "rgb8")
+    first = probe.get_clock().now().nanoseconds
+    lost = {20, 21, 30}
+    for number in (number for number in range(40) if number not in lost):
+        message.header.stamp = Time(nanoseconds=first + number * 100_000_000).to_msg()
+        publisher.publish(message)
+        probe.spin_for(0.02)
+
+    def is_counted() -> bool:
+        return counts(detector, "slow").get("missing: gaps between stamps") == len(lost)
+
+    probe.wait_until(is_counted, "the count of missing images")
+    warnings = [
+        status
+        for array in detector.diagnostics
+        for status in array.status
+        if status.name == "detector: slow" and status.level == DiagnosticStatus.WARN
+    ]
+    assert any("missing" in status.message for status in warnings)
+
+
+def test_adopts_a_best_effort_publisher_and_says_so(detector: SimpleNamespace, probe: Probe) -> None:
+    publisher = probe.image_publisher("shy/image_raw", reliable=False)
+    keypoints = received_keypoints(probe, "shy")
+    message = image_message(textured_image(48, 64), "rgb8")
+
+    def answered() -> bool:
+        publisher.publish(message)
+        return bool(keypoints)
+
+    probe.wait_until(answered, "keypoints from a best-effort camera")
+    expected = "subscribed to /shy/image_raw as best effort, volatile (offered: best effort, volatile)"
+    assert detector.node.output.count(expected) == 1
+
+
+def test_follows_a_camera_that_comes_back_with_another_offer(detector: SimpleNamespace, probe: Probe) -> None:
+    keypoints = received_keypoints(probe, "late")
+    message = image_message(textured_image(48, 64), "rgb8")
+    for reliable in (False, True, False):
+        publisher = probe.image_publisher("late/image_raw", reliable=reliable)
+        del keypoints[:]
+
+        def answered(publisher: Any = publisher) -> bool:
+            publisher.publish(message)
+            return bool(keypoints)
+
+        probe.wait_until(answered, f"keypoints, {reliable=}")
+        probe.destroy_publisher(publisher)
+        probe.wait_until(lambda: probe.count_publishers("late/image_raw") == 0, "the camera to be gone")
+
+
+def test_says_when_the_topic_carries_another_type(detector: SimpleNamespace, probe: Probe) -> None:
+    probe.create_publisher(CompressedImage, "odd/image_raw", 1)
+
+    def is_reported() -> bool:
+        status = latest_status(detector.diagnostics, "detector: odd")
+        return status is not None and status.level == DiagnosticStatus.ERROR
+
+    probe.wait_until(is_reported, "the mismatch on /diagnostics")
+    expected = "/odd/image_raw carries sensor_msgs/msg/CompressedImage but sensor_msgs/msg/Image is expected"
+    assert expected in latest_status(detector.diagnostics, "detector: odd").message
+    detector.node.wait_for_output(expected)
+
+
+def test_policy_all_processes_every_image_in_order(start_node: Callable[..., NodeProcess], probe: Probe) -> None:
+    parameters = {**MODEL, "cameras": ["bag"], "frame_policy": "all"}
+    start_node("detector", parameters, "-r", "__node:=thorough")
+    publisher, keypoints = probe.image_publisher("bag/image_raw"), received_keypoints(probe, "bag")
+    message = image_message(textured_image(240, 320), "rgb8")
+    stamps = []
+    for number in range(40):  # in bursts of five: faster than the model for a moment
+        message.header.stamp.nanosec = number + 1
+        publisher.publish(message)
+        stamps.append(number + 1)
+        if number % 5 == 4:
+            probe.wait_until(lambda: len(keypoints) == len(stamps), f"{len(stamps)} results, got {len(keypoints)}")
+    assert [result.header.stamp.nanosec for result in keypoints] == stamps
+
+
+RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
+VOLATILE, TRANSIENT_LOCAL = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
+
+
+@pytest.mark.parametrize(
+    ("offers", "expected"),
+    [
+        ([], (RELIABLE, VOLATILE)),
+        ([(RELIABLE, VOLATILE)], (RELIABLE, VOLATILE)),
+        ([(BEST_EFFORT, VOLATILE)], (BEST_EFFORT, VOLATILE)),
+        ([(RELIABLE, TRANSIENT_LOCAL)], (RELIABLE, TRANSIENT_LOCAL)),
+        ([(RELIABLE, VOLATILE), (BEST_EFFORT, VOLATILE)], (BEST_EFFORT, VOLATILE)),
+        ([(RELIABLE, VOLATILE), (RELIABLE, TRANSIENT_LOCAL)], (RELIABLE, VOLATILE)),
+    ],
+)
+def test_adopts_the_strongest_quality_that_all_publishers_offer(
+    offers: Sequence[tuple[Any, Any]], expected: tuple[Any, Any]
+) -> None:
+    qos = adopted_qos([QoSProfile(depth=1, reliability=offer[0], durability=offer[1]) for offer in offers])
+    assert (qos.reliability, qos.durability) == expected
