@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import signal
 import sys
@@ -26,7 +25,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from .parameters import check, declare, parameter
-from .sources import CameraCalibration, Frame, FrameFormat, Source, SourceError, looped, open_source
+from .sources import CameraCalibration, Frame, FrameFormat, Source, SourceError, looped, open_source, silence_opencv
 
 LARGEST_LAG = 0.1
 """Seconds; a source that falls further behind is played slower instead of catching up in a burst."""
@@ -229,8 +228,7 @@ class CameraPlayer:
 
 def main() -> int:
     """Run the node; returns the exit code."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the node reports what OpenCV cannot read
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    silence_opencv()  # the node itself says what cannot be read
     stop = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: stop.set())

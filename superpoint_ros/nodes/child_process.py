@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
-GRACE = 5.0
+GRACE = 10.0
 """Seconds to end after SIGINT."""
 
 

@@ -37,7 +37,7 @@ from superpoint_ros.msg import KeypointArray
 
 from .child_process import ChildProcess
 from .fast_dds import profile_environment
-from .sources import SourceError, open_source
+from .sources import CameraDevice, SourceError, open_source, silence_opencv
 
 PACKAGE = "superpoint_ros"
 PROFILE = Path("config", "fastdds.xml")
@@ -250,6 +250,13 @@ def node_command(executable: str, namespace: str, parameters: Mapping[str, objec
     return command
 
 
+def _check_source(text: str) -> None:
+    """Raise `SourceError` for a bad source before a model is loaded for it."""
+    source = open_source(text)
+    if not isinstance(source, CameraDevice):  # which the player finds busy if it is opened here
+        next(iter(source))
+
+
 def _prefix() -> Path:
     try:
         return Path(get_package_prefix(PACKAGE))
@@ -310,6 +317,7 @@ def _positive(text: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     options = parse_arguments(arguments)
+    silence_opencv()
     interrupted = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signal_number, lambda *_: interrupted.set())
@@ -319,7 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.output.exists() and not options.output.is_dir():
             raise DemoError(f"--output {options.output}: expected a folder, and this is a file")
-        open_source(options.source)
+        _check_source(options.source)
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         summary, overlay = run(options, interrupted)
         contents = {"overlay.png": overlay, "summary.json": (json.dumps(summary, indent=2) + "\n").encode()}

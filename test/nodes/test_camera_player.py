@@ -22,7 +22,7 @@ from superpoint_ros.nodes.sources import CameraCalibration, FrameFormat, Virtual
 pytest.importorskip("rclpy", reason="needs ROS 2: make build, then scripts/ros_env python -m pytest")
 pytest.importorskip("superpoint_ros.msg", reason="the messages are not built: make build")
 
-from conftest import Probe
+from node_testing import Probe
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .files import CameraDevice, ImageFiles, VideoFile, is_image
+from .files import CameraDevice, ImageFiles, VideoFile, is_image, silence_opencv
 from .frames import (
     DEFAULT_RATE,
     CameraCalibration,
@@ -28,6 +28,7 @@ __all__ = [
     "VirtualCamera",
     "looped",
     "open_source",
+    "silence_opencv",
 ]
 
 BAG_SUFFIXES = (".mcap", ".db3", ".bag")
