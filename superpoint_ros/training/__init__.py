@@ -1,0 +1,1 @@
+"""Training of SuperPoint: data preparation, homographic adaptation, losses and the training loop."""

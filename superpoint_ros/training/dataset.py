@@ -1,0 +1,123 @@
+"""Training pairs made on the fly: two views of a crop under random homographies, with labels and correspondences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .homographies import HomographyRange, centred, keep_inside, sample_homographies, warp_antialiased, warp_points
+from .photometric import PhotometricRange, augment
+
+FIRST_VIEW = HomographyRange(scale=(0.55, 1.25), rotation=10.0, perspective=0.05, translation=0.2)
+BETWEEN_VIEWS = HomographyRange(scale=(0.6, 1.5), rotation=45.0, perspective=0.2, translation=0.1)
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """How pairs are made: the first view against the crop, the second against the first."""
+
+    first: HomographyRange = field(default_factory=lambda: FIRST_VIEW)
+    between: HomographyRange = field(default_factory=lambda: BETWEEN_VIEWS)
+    photometric: PhotometricRange = field(default_factory=PhotometricRange)
+    label_distance: float = 4.0
+    label_border: float = 4.0
+    correspondences: int = 192
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """B pairs of views.
+
+    Attributes
+    ----------
+    images : Tensor, (2B, 1, H, W)
+        All first views, then all second views, in [0, 1].
+    labels : Tensor, (2B, N, 2)
+        Keypoints in pixels of the views; infinite where unused.
+    pair, first, second : Tensor, (M,), (M, 2), (M, 2)
+        Corresponding points.
+    """
+
+    images: Tensor
+    labels: Tensor
+    pair: Tensor
+    first: Tensor
+    second: Tensor
+
+
+class CropStore:
+    """All crops and their labels, on the training device."""
+
+    def __init__(self, crops: Path, labels: Path, device: torch.device) -> None:
+        self.crops = torch.from_numpy(np.load(crops)).to(device)
+        self.labels = torch.from_numpy(np.load(labels)).to(device)
+        if len(self.crops) != len(self.labels):
+            raise ValueError(f"{labels}: labels of {len(self.labels)} crops, but {crops} holds {len(self.crops)}")
+
+    def sample(self, count: int, size: tuple[int, int], options: PairOptions, generator: torch.Generator) -> PairBatch:
+        """Make a batch of `count` random pairs of (height, width) `size`."""
+        index = torch.randint(len(self.crops), (count,), generator=generator, device=generator.device)
+        return make_pairs(self.crops[index], self.labels[index], size, options, generator)
+
+
+def make_pairs(
+    crops: Tensor, labels: Tensor, size: tuple[int, int], options: PairOptions, generator: torch.Generator
+) -> PairBatch:
+    """Make a pair of views of each crop.
+
+    Parameters
+    ----------
+    crops : Tensor, (B, H, W), uint8
+    labels : Tensor, (B, N, 3)
+        x, y and strength, strongest first.
+    size : (int, int)
+        (height, width) of the views.
+    """
+    crop_size = (crops.shape[1], crops.shape[2])
+    to_crop_first = sample_homographies(len(crops), size, options.first, generator)
+    between = sample_homographies(len(crops), size, options.between, generator)
+    to_crop = torch.cat([to_crop_first, to_crop_first @ between])
+    to_crop = centred(to_crop, size, crop_size)
+    images = crops[:, None].float() / 255
+    views = warp_antialiased(torch.cat([images, images]), to_crop, size)
+    points = warp_points(torch.cat([labels, labels])[..., :2], torch.linalg.inv(to_crop))
+    view_labels = thin_out(keep_inside(points, size, options.label_border), options.label_distance)
+    pair, first, second = _correspondences(view_labels[: len(crops)], to_crop, size, crop_size, options, generator)
+    return PairBatch(augment(views, options.photometric, generator), view_labels, pair, first, second)
+
+
+def thin_out(points: Tensor, distance: float) -> Tensor:
+    """Replace points (B, N, 2) that have an earlier one within a window of `distance` pixels by infinity."""
+    finite = torch.isfinite(points).all(-1)
+    plain = torch.where(finite[..., None], points, torch.full_like(points, -1e6))
+    gap = torch.cdist(plain, plain, p=torch.inf)
+    earlier = torch.ones(points.shape[1], points.shape[1], dtype=torch.bool, device=points.device).tril(-1)
+    beaten = ((gap <= distance) & earlier & finite[:, None, :]).any(-1)
+    return points.masked_fill((beaten | ~finite)[..., None], torch.inf)
+
+
+def _correspondences(
+    labels: Tensor,
+    to_crop: Tensor,
+    size: tuple[int, int],
+    crop_size: tuple[int, int],
+    options: PairOptions,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Points in both views: labels of the first, filled up with random points."""
+    count, wanted = len(labels), options.correspondences
+    extent = torch.tensor([size[1] - 1.0, size[0] - 1.0], device=labels.device)
+    random = torch.rand(count, wanted, 2, generator=generator, device=labels.device) * extent
+    candidates = torch.cat([labels, random], 1)
+    on_crop = warp_points(torch.where(torch.isfinite(candidates), candidates, -1e6), to_crop[:count])
+    in_second = warp_points(on_crop, torch.linalg.inv(to_crop[count:]))
+    visible = torch.isfinite(candidates).all(-1)
+    for points, bounds in ((on_crop, crop_size), (in_second, size), (candidates, size)):
+        visible &= torch.isfinite(keep_inside(points, bounds, 0.0)).all(-1)
+    visible &= visible.cumsum(1) <= wanted
+    pair, index = visible.nonzero().unbind(1)
+    return pair, candidates[pair, index], in_second[pair, index]

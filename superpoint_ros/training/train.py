@@ -1,0 +1,353 @@
+"""``train``: joint training of detector and descriptors on homography pairs, resumable at any moment."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..superpoint.config import SuperPointConfig
+from ..superpoint.decoding import sample_descriptors
+from ..superpoint.network import SuperPointNetwork
+from ..superpoint.options import DetectionOptions
+from .dataset import CropStore, PairBatch, PairOptions
+from .losses import Correspondences, descriptor_loss, detector_loss, localisation_loss, soft_targets
+from .optimizer import build_optimizers
+from .plots import plot_run
+from .synthetic_shapes import SyntheticShapes
+from .validation import ValidationPairs, validate, validation_pairs
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Views of (height, width) pixels in batches of `pairs`, until a share of the budget is spent.
+
+    `scale` is the range of magnification of the first view against the crop.
+    """
+
+    until: float = 1.0
+    height: int = 160
+    width: int = 160
+    pairs: int = 8
+    scale: tuple[float, float] = (0.55, 1.25)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the three losses; `label_sigma` is the width of the soft labels in pixels."""
+
+    detector: float = 8.0
+    localisation: float = 1.0
+    descriptor: float = 1.0
+    label_sigma: float = 0.6
+
+
+@dataclass(frozen=True)
+class ValidationOptions:
+    """When and how to validate: every `minutes`, on `pairs` pairs of (height, width) views."""
+
+    minutes: float = 10.0
+    pairs: int = 60
+    height: int = 240
+    width: int = 320
+    threshold: float = 0.01
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that makes a training run what it is; read from YAML.
+
+    With `synthetic_size` (height, width) the images are MagicPoint's synthetic shapes instead of
+    `crops` with `labels`. The budget is `steps` or, if that is 0, `minutes` of running time, in which
+    validation counts and interruptions do not.
+    """
+
+    name: str
+    seed: int = 0
+    crops: str = "data/crops_train.npy"
+    labels: str = "data/labels_train.npy"
+    synthetic_size: tuple[int, ...] = ()
+    validation_crops: str = "data/crops_validation.npy"
+    steps: int = 0
+    minutes: float = 90.0
+    lr: float = 3e-3
+    muon_lr: float = 0.0
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    clip: float = 5.0
+    dustbin_bias: float = 5.0
+    phases: tuple[Phase, ...] = (Phase(),)
+    pairs: PairOptions = field(default_factory=PairOptions)
+    loss: LossWeights = LossWeights()
+    validation: ValidationOptions = ValidationOptions()
+    network: SuperPointConfig = field(
+        default_factory=lambda: SuperPointConfig(batch_norm="before_relu", descriptor_grid="cell_centers")
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of ``train``."""
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML of the model, e.g. config/training/default.yaml"
+    )
+    parser.add_argument("--run", type=Path, help="folder of checkpoints and metrics (default: runs/<name>)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
+    parser.add_argument("--minutes", type=float, help="replaces the budget of the configuration")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``train`` and return the exit status."""
+    config = load_config(args.config)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.minutes:
+        config = build_dataclass(
+            TrainingConfig, {**yaml.safe_load(args.config.read_text()), "minutes": args.minutes, "steps": 0}
+        )
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device)
+    Trainer(config, args.run or Path("runs") / config.name, device).train()
+    return 0
+
+
+def load_config(path: Path) -> TrainingConfig:
+    """Read a training configuration.
+
+    Raises
+    ------
+    ValueError
+        If a field is unknown or a value impossible; the message names file and field.
+    """
+    try:
+        config: TrainingConfig = build_dataclass(TrainingConfig, yaml.safe_load(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return config
+
+
+def build_dataclass(kind: Any, values: Any) -> Any:
+    """Build nested dataclasses from the mappings and lists of a YAML file."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{kind.__name__}: expected a mapping, got {values!r}")
+    hints = get_type_hints(kind)
+    unknown = values.keys() - {item.name for item in fields(kind)}
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
+    built = {}
+    for name, value in values.items():
+        if is_dataclass(hints[name]):
+            built[name] = build_dataclass(hints[name], value)
+        elif hints[name] == tuple[Phase, ...]:
+            built[name] = tuple(build_dataclass(Phase, item) for item in value)
+        else:
+            built[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**built)
+
+
+class Trainer:
+    """One training run in one folder; picks up where a previous one in the same folder stopped.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    folder : Path
+        Holds ``checkpoint.pt``, ``metrics.csv`` and ``validation.csv``.
+    device : torch.device
+    """
+
+    def __init__(self, config: TrainingConfig, folder: Path, device: torch.device) -> None:
+        self.config, self.folder, self.device = config, folder, device
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed)
+        self.generator = torch.Generator(device).manual_seed(config.seed)
+        self.store = self._store()
+        self.network = new_network(config).to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.log_inverse_temperature = nn.Parameter(torch.tensor(math.log(1 / 0.07), device=device))
+        self.optimizers = build_optimizers(
+            self.network, [self.log_inverse_temperature], config.lr, config.muon_lr, config.weight_decay
+        )
+        self.step, self.seconds = 0, 0.0
+        if (folder / "checkpoint.pt").exists():
+            self.load()
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is spent, 0 to 1."""
+        if self.config.steps:
+            return self.step / self.config.steps
+        return self.seconds / (60 * self.config.minutes)
+
+    def train(self, save_every: float = 120.0, stop_after: int | None = None) -> None:
+        """Train until the budget is spent, or for `stop_after` steps.
+
+        Parameters
+        ----------
+        save_every : float
+            Seconds between checkpoints; there is one at the end too.
+        stop_after : int, optional
+            Steps to make now.
+        """
+        pairs = self._validation_pairs()
+        last_save = last_validation = time.monotonic()
+        bar = tqdm(desc=self.config.name, initial=self.step, total=self.config.steps or None, mininterval=10)
+        records: list[dict[str, float]] = []
+        first_step, clock = self.step, time.monotonic()
+        while self.progress < 1 and (stop_after is None or self.step - first_step < stop_after):
+            records.append(self.train_step())
+            self.step += 1
+            self.seconds, clock = self.seconds + time.monotonic() - clock, time.monotonic()
+            bar.update()
+            if self.step % 50 == 0:
+                means = {key: sum(record[key] for record in records) / len(records) for key in records[0]}
+                bar.set_postfix({key: f"{value:.3g}" for key, value in means.items()}, refresh=False)
+                self._log("metrics.csv", means)
+                records = []
+            if time.monotonic() - last_save > save_every:
+                self.save()
+                last_save = time.monotonic()
+            if pairs and time.monotonic() - last_validation > 60 * self.config.validation.minutes:
+                self.validate(pairs)
+                last_validation = time.monotonic()
+        bar.close()
+        self.save()
+        if pairs:
+            self.validate(pairs)
+
+    def train_step(self) -> dict[str, float]:
+        """Make one optimisation step and return its losses."""
+        config, phase = self.config, self._phase()
+        self._set_learning_rates()
+        pairs = replace(config.pairs, first=replace(config.pairs.first, scale=phase.scale))
+        batch = self.store.sample(phase.pairs, (phase.height, phase.width), pairs, self.generator)
+        images = batch.images.to(memory_format=torch.channels_last)
+        autocast = torch.autocast(self.device.type, torch.bfloat16) if _fast_bf16(self.device) else nullcontext()
+        with autocast:
+            output = self.network(images)
+        losses = self._losses(output.keypoint_logits, output.descriptor_map, batch)
+        total = (
+            config.loss.detector * losses["detector"]
+            + config.loss.localisation * losses["localisation"]
+            + config.loss.descriptor * losses["descriptor"]
+        )
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        if torch.isfinite(norm):  # one broken batch must not end the run
+            for optimizer in self.optimizers:
+                optimizer.step()
+        return {key: float(value.detach()) for key, value in losses.items()} | {"gradient_norm": float(norm)}
+
+    def _losses(self, logits: Tensor, descriptor_map: Tensor, batch: PairBatch) -> dict[str, Tensor]:
+        config = self.config
+        count, size = len(batch.images) // 2, (batch.images.shape[-2], batch.images.shape[-1])
+        detector = detector_loss(logits, soft_targets(batch.labels, size, config.loss.label_sigma))
+        localisation, distance = localisation_loss(logits, batch.labels, self.generator)
+        grid = config.network.descriptor_grid
+        first = sample_descriptors(descriptor_map, batch.pair, batch.first, grid)
+        second = sample_descriptors(descriptor_map, batch.pair + count, batch.second, grid)
+        points = Correspondences(batch.pair, batch.first, batch.second)
+        inverse_temperature = self.log_inverse_temperature.exp().clamp(max=100)
+        descriptor, accuracy = descriptor_loss(first, second, points, inverse_temperature)
+        return {
+            "detector": detector,
+            "localisation": localisation,
+            "descriptor": descriptor,
+            "distance": distance,
+            "accuracy": accuracy,
+        }
+
+    def validate(self, pairs: ValidationPairs) -> dict[str, float]:
+        """Measure on `pairs` and append the result to ``validation.csv``."""
+        options = DetectionOptions(threshold=self.config.validation.threshold, subpixel="soft_argmax")
+        metrics = validate(self.network, pairs, options)
+        self._log("validation.csv", metrics)
+        plot_run(self.folder)
+        tqdm.write(f"step {self.step}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
+        return metrics
+
+    def save(self) -> None:
+        """Write everything needed to go on as if never interrupted."""
+        state = {
+            "network": self.network.state_dict(),
+            "log_inverse_temperature": self.log_inverse_temperature.detach(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        partial = self.folder / "checkpoint.partial.pt"
+        torch.save(state, partial)
+        partial.replace(self.folder / "checkpoint.pt")
+
+    def load(self) -> None:
+        """Go back to the last `save`."""
+        state = torch.load(self.folder / "checkpoint.pt", map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.log_inverse_temperature.data.copy_(state["log_inverse_temperature"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"]):
+            optimizer.load_state_dict(saved)
+        self.generator.set_state(state["generator"].cpu())
+        self.step, self.seconds = state["step"], state["seconds"]
+
+    def _store(self) -> CropStore | SyntheticShapes:
+        if self.config.synthetic_size:
+            height, width = self.config.synthetic_size
+            return SyntheticShapes((height, width), self.device)
+        return CropStore(Path(self.config.crops), Path(self.config.labels), self.device)
+
+    def _phase(self) -> Phase:
+        return next((phase for phase in self.config.phases if self.progress < phase.until), self.config.phases[-1])
+
+    def _set_learning_rates(self) -> None:
+        warmup = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
+        cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, self.progress))
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * max(cosine, 0.005) * warmup
+
+    def _validation_pairs(self) -> ValidationPairs | None:
+        options, path = self.config.validation, Path(self.config.validation_crops)
+        if not options.pairs:
+            return None
+        return validation_pairs(np.load(path), options.pairs, (options.height, options.width), options.seed)
+
+    def _log(self, name: str, values: dict[str, float]) -> None:
+        row = {"step": self.step, "minutes": round(self.seconds / 60, 2), **values}
+        path = self.folder / name
+        is_new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row.keys())
+            if is_new:
+                writer.writeheader()
+            writer.writerow({key: f"{value:.5g}" for key, value in row.items()})
+
+
+def new_network(config: TrainingConfig) -> SuperPointNetwork:
+    """Return a network with fresh weights whose cells begin by finding no keypoint."""
+    network = SuperPointNetwork(config.network).train()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    for head in (network.keypoint_decoder.conv_score_b, network.descriptor_decoder.conv_descriptor_b):
+        nn.init.normal_(head.weight, std=0.02)
+    assert network.keypoint_decoder.conv_score_b.bias is not None
+    network.keypoint_decoder.conv_score_b.bias.data[-1] = config.dustbin_bias
+    return network
+
+
+def _fast_bf16(device: torch.device) -> bool:
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
