@@ -11,6 +11,7 @@ COMMANDS = {
     "prepare-data": ("superpoint_ros.training.prepare", "fetch freely licensed pictures and build the training data"),
     "train": ("superpoint_ros.training.train", "train a model"),
     "evaluate": ("superpoint_ros.evaluation.evaluate", "measure weights against classical detectors"),
+    "benchmark": ("superpoint_ros.evaluation.speed", "time whole extractors against transformers and OpenCV"),
 }
 
 

@@ -1,0 +1,32 @@
+"""The benchmark runs every contestant in every setting and says how they compare."""
+
+import json
+
+import pytest
+
+from superpoint_ros.__main__ import main
+
+pytest.importorskip("skimage")
+
+
+def test_benchmark_times_all_contestants(tmp_path, capsys) -> None:
+    arguments = ["--weights", "random", "--rounds", "2", "--sizes", "64x96", "--batches", "1", "2", "--threads", "1"]
+    assert main(["benchmark", *arguments, "--max-keypoints", "50", "--output", str(tmp_path)]) == 0
+    timings = json.loads((tmp_path / "speed.json").read_text())["timings"]
+    names = {timing["name"] for timing in timings}
+    assert {"ours, torch fp32", "OpenCV SIFT", "OpenCV ORB"} <= names
+    assert len(timings) == 2 * len(names)
+    for timing in timings:
+        assert timing["milliseconds"] > 0
+        if "transformers" in names:
+            assert timing["ratios"] == sorted(timing["ratios"])
+    assert (tmp_path / "speed.md").read_text().startswith(capsys.readouterr().out.strip()[:20])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"), [(["--sizes", "640"], "HEIGHTxWIDTH"), (["--images", "/nowhere"], "no photographs")]
+)
+def test_bad_arguments_are_named(tmp_path, capsys, option, message) -> None:
+    assert main(["benchmark", "--weights", "random", "--output", str(tmp_path / "out"), *option]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
