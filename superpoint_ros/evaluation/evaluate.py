@@ -31,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     homography.add_argument("--pairs", type=_positive, help="number of pairs (default: warped 150, hpatches all)")
     homography.add_argument("--seed", type=int, default=0, help="of the random warps (default: %(default)s)")
     homography.add_argument(
-        "--sizes", type=_shape, nargs="+", default=[(240, 320), (480, 640)], metavar="HxW", help="240x320 480x640"
+        "--sizes",
+        type=_shape,
+        nargs="+",
+        default=[(240, 320), (480, 640)],
+        metavar="HxW",
+        help="default: 240x320 480x640",
     )
     homography.add_argument(
         "--max-keypoints",
@@ -59,14 +64,20 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(SUPERPOINT, *installed_detectors()),
         help=f"default: those of {', '.join(DEFAULT_DETECTORS)} that are installed",
     )
-    parser.add_argument("--weights", nargs="+", default=["default"], help="of SuperPoint, several are compared")
-    parser.add_argument("--threshold", type=float, help="of SuperPoint; like the next three as its weights recommend")
-    parser.add_argument("--nms-radius", type=int, help="of SuperPoint, in pixels")
-    parser.add_argument("--border", type=int, help="of SuperPoint, in pixels")
-    parser.add_argument("--subpixel", choices=("none", "quadratic", "soft_argmax"), help="of SuperPoint")
-    parser.add_argument("--device", default="auto", help="of SuperPoint: auto, cpu or cuda:N (default: %(default)s)")
-    parser.add_argument("--backend", default="torch", help="of SuperPoint (default: %(default)s)")
-    parser.add_argument("--precision", default="fp32", help="of SuperPoint (default: %(default)s)")
+    superpoint = parser.add_argument_group("SuperPoint", "detection options not given are what the weights recommend")
+    superpoint.add_argument(
+        "--weights",
+        nargs="+",
+        default=["default"],
+        help="default, random, a file, a folder or a Hugging Face id; several are compared (default: default)",
+    )
+    superpoint.add_argument("--threshold", type=float, help="lowest score of a keypoint")
+    superpoint.add_argument("--nms-radius", type=int, help="of its non-maximum suppression, in pixels")
+    superpoint.add_argument("--border", type=int, help="in pixels, without keypoints")
+    superpoint.add_argument("--subpixel", choices=("none", "quadratic", "soft_argmax"), help="refinement of keypoints")
+    superpoint.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default: %(default)s)")
+    superpoint.add_argument("--backend", default="torch", help="what runs the network (default: %(default)s)")
+    superpoint.add_argument("--precision", default="fp32", help="of the network (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("evaluation_output"), help="folder (default: %(default)s)")
 
 
