@@ -211,7 +211,8 @@ def _play(watch: Watch, duration: float) -> None:
     """Show progress for `duration` seconds or until the source ends."""
     recorder, start = watch.recorder, time.monotonic()
     layout = "{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}"
-    with tqdm(total=duration, desc="Detecting", bar_format=layout, disable=None) as bar:
+    interval = 0.2 if sys.stderr.isatty() else 5.0  # a log file needs fewer lines
+    with tqdm(total=duration, desc="Detecting", bar_format=layout, mininterval=interval) as bar:
         while (elapsed := time.monotonic() - start) < duration and not watch.player_ended():
             watch.wait(watch.player_ended, min(0.25, duration - elapsed))
             bar.set_postfix_str(
