@@ -19,6 +19,7 @@ from .pose_benchmark import summarize as summarize_pose
 from .report import homography_tables, pose_table, software_versions, write_file, write_json
 
 SUPERPOINT = "superpoint"
+KEYPOINT_BUDGETS = {(240, 320): 300, (480, 640): 1000}
 DEFAULT_DETECTORS = (SUPERPOINT, "sift", "orb", "akaze")
 
 
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sizes",
         type=_shape,
         nargs="+",
-        default=[(240, 320), (480, 640)],
+        default=list(KEYPOINT_BUDGETS),
         metavar="HxW",
         help="default: 240x320 480x640",
     )
@@ -42,9 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-keypoints",
         type=_positive,
         nargs="+",
-        default=[300, 1000],
         metavar="N",
-        help="best keypoints used at each of the sizes (default: 300 1000)",
+        help="best keypoints used, a number for each size (default: 300 at 240x320, 1000 at 480x640)",
     )
     _add_common_arguments(homography)
     pose = benchmarks.add_parser("pose", help="image pairs with intrinsics and known relative pose")
@@ -92,11 +92,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_homography(args: argparse.Namespace) -> None:
-    if len(args.sizes) != len(args.max_keypoints):
-        raise ValueError(f"--max-keypoints needs one number for each of the {len(args.sizes)} sizes")
+    budgets = args.max_keypoints or [KEYPOINT_BUDGETS[shape] for shape in args.sizes if shape in KEYPOINT_BUDGETS]
+    if len(budgets) != len(args.sizes):
+        raise ValueError(f"--max-keypoints must give a number for each of the {len(args.sizes)} sizes")
     dataset = _homography_dataset(args)
     detectors = make_detectors(args)
-    protocol = HomographyProtocol(shapes=tuple(args.sizes), max_keypoints=tuple(args.max_keypoints))
+    protocol = HomographyProtocol(shapes=tuple(args.sizes), max_keypoints=tuple(budgets))
     results = run_homography_benchmark(dataset, detectors, protocol)
     summaries = summarize_homography(results)
     contents = {"protocol": protocol, "summaries": summaries, "pairs": results}

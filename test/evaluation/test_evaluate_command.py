@@ -90,7 +90,7 @@ def test_pose_writes_every_format(tmp_path: Path) -> None:
         (("homography", "--dataset", "nonsense"), "--dataset must be warped or hpatches:DIR, got 'nonsense'"),
         (("homography", "--dataset", "hpatches:/nowhere"), "/nowhere: no HPatches sequences"),
         (("homography", "--images", "/nowhere"), "/nowhere: no such folder"),
-        (("homography", "--sizes", "120x160"), "one number for each"),
+        (("homography", "--sizes", "120x160"), "--max-keypoints must give a number for each of the 1 sizes"),
         (("homography", "--images", "PHOTOS", "--weights", "/nowhere"), "/nowhere"),
         (("homography", "--images", "PHOTOS", "--weights", "random", "--threshold", "2"), "threshold"),
         (("pose", "--pairs", "/nowhere", "--images", "."), "/nowhere"),
