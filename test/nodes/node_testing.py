@@ -104,10 +104,10 @@ class Probe(Node):
             assert time.monotonic() < deadline, f"timed out waiting for {what}"
             rclpy.spin_once(self, timeout_sec=0.05)
 
-    def spin_for(self, seconds: float) -> None:
-        """Handle events for a while: only to show that something does not happen."""
+    def spin_for(self, seconds: float, unless: Callable[[], bool] = lambda: False) -> None:
+        """Handle events for a while, or until something happens."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not unless():
             rclpy.spin_once(self, timeout_sec=0.05)
 
     # Topics
@@ -130,19 +130,6 @@ class Probe(Node):
         self._stamps += 1
         now = self.get_clock().now().to_msg()
         return Time(sec=now.sec, nanosec=self._stamps)
-
-    def result(self, publisher: Any, message: Any, results: list[Any]) -> Any:
-        """Publish an image and return the message with its stamp."""
-        message.header.stamp = self.next_stamp()
-        publisher.publish(message)
-        found: list[Any] = []
-
-        def arrived() -> bool:
-            found[:] = [result for result in results if result.header.stamp == message.header.stamp]
-            return bool(found)
-
-        self.wait_until(arrived, "the result of an image")
-        return found[0]
 
     # Services
 
@@ -224,8 +211,66 @@ def values(status: DiagnosticStatus) -> dict[str, str]:
     return {item.key: item.value for item in status.values}
 
 
-def received_keypoints(probe: Probe, camera: str = "camera") -> list[KeypointArray]:
-    """Subscribe to a camera's keypoints and wait until the detector knows."""
-    results = probe.collect(KeypointArray, f"{camera}/keypoints")
-    probe.wait_until(lambda: probe.count_publishers(f"{camera}/keypoints") > 0, f"a publisher of {camera}/keypoints")
-    return results
+class Connection:
+    """Images into a camera of a detector, and the keypoints that come back; both have met when this is made.
+
+    Discovery goes both ways and the detector ignores images while nobody listens, so images are sent until the last
+    one is answered; those before are answered or dropped by then.
+
+    Attributes
+    ----------
+    publisher : rclpy.publisher.Publisher
+    keypoints : list of KeypointArray
+        Without those answers.
+    sent : int
+        Images published until now.
+    """
+
+    def __init__(
+        self, probe: Probe, camera: str = "camera", topic: str = "image_raw", first: Any = None, reliable: bool = True
+    ) -> None:
+        self._probe = probe
+        self._camera = camera
+        self._first = first or image_message(textured_image(16, 16), "rgb8")
+        self.sent = 0
+        self.publisher = probe.image_publisher(f"{camera}/{topic}", type(self._first), reliable)
+        self.listen()
+
+    def listen(self) -> None:
+        """Subscribe to keypoints and wait until the detector knows."""
+        probe, first = self._probe, self._first
+        self.keypoints = probe.collect(KeypointArray, f"{self._camera}/keypoints")
+        patience, deadline = 0.5, time.monotonic() + TIMEOUT  # seconds
+        while not any(result.header.stamp == first.header.stamp for result in self.keypoints):
+            assert time.monotonic() < deadline, f"no keypoints of {self._camera}"
+            first.header.stamp = probe.next_stamp()
+            self.publish(first)
+            probe.spin_for(patience, unless=lambda: bool(self.keypoints))
+            patience *= 1.5
+        del self.keypoints[:]
+
+    def publish(self, message: Any) -> None:
+        self.publisher.publish(message)
+        self.sent += 1
+
+    def result(self, message: Any) -> KeypointArray:
+        """Publish an image with a new stamp and return the message about it."""
+        message.header.stamp = self._probe.next_stamp()
+        self.publish(message)
+        found: list[KeypointArray] = []
+
+        def arrived() -> bool:
+            found[:] = [result for result in self.keypoints if result.header.stamp == message.header.stamp]
+            return bool(found)
+
+        self._probe.wait_until(arrived, "the result of an image")
+        return found[0]
+
+    def stop_listening(self) -> None:
+        """Unsubscribe from keypoints."""
+        self._probe.destroy_subscription(self.keypoints.subscription)
+
+    def close(self) -> None:
+        """Leave; the detector sees a camera and a listener go."""
+        self.stop_listening()
+        self._probe.destroy_publisher(self.publisher)

@@ -15,15 +15,15 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 
 from diagnostic_msgs.msg import DiagnosticArray
 from node_testing import (
+    Connection,
     Probe,
     compressed_message,
     image_message,
     latest_status,
-    received_keypoints,
     textured_image,
     values,
 )
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 
 from superpoint_ros.nodes.image_conversion import to_array
 from superpoint_ros.nodes.keypoint_messages import from_message
@@ -31,6 +31,18 @@ from superpoint_ros.superpoint import Features, SuperPointExtractor
 
 OPTIONS = {"threshold": 0.01, "nms_radius": 3, "max_keypoints": 200, "border": 6}
 MODEL = {"weights": "random", "device": "cpu", "backend": "torch", "precision": "fp32"}
+
+
+RGB = textured_image(96, 128)
+
+
+def compressed(format: str) -> bytes:
+    buffer = io.BytesIO()
+    pillow.fromarray(RGB).save(buffer, format)
+    return buffer.getvalue()
+
+
+PNG = compressed("PNG")
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +59,8 @@ def detector(start_node: Callable[..., Any], probe: Probe) -> SimpleNamespace:
     start_node("detector", packed, "-r", "__node:=packed_detector")
     return SimpleNamespace(
         node=node,
-        raw=probe.image_publisher("left/image_raw"),
-        keypoints=received_keypoints(probe, "left"),
-        compressed=probe.image_publisher("right/image_raw/compressed", CompressedImage),
-        compressed_keypoints=received_keypoints(probe, "right"),
+        raw=Connection(probe, "left"),
+        compressed=Connection(probe, "right", "image_raw/compressed", first=compressed_message(PNG, "png")),
         diagnostics=probe.collect(DiagnosticArray, "/diagnostics"),
     )
 
@@ -62,9 +72,6 @@ def assert_same(message: Any, features: Features) -> None:
     np.testing.assert_allclose(found.keypoints, features.keypoints, atol=1e-3)
     np.testing.assert_allclose(found.scores, features.scores, atol=1e-6)
     np.testing.assert_allclose(found.descriptors, features.descriptors, atol=1e-5)
-
-
-RGB = textured_image(96, 128)
 
 
 def raw_message(encoding: str, dtype: str, channels: int) -> Image:
@@ -87,51 +94,45 @@ ENCODINGS = [
 
 @pytest.mark.parametrize(("encoding", "dtype", "channels"), ENCODINGS)
 def test_finds_what_the_library_finds(
-    encoding: str, dtype: str, channels: int, detector: SimpleNamespace, probe: Probe, extractor: SuperPointExtractor
+    encoding: str, dtype: str, channels: int, detector: SimpleNamespace, extractor: SuperPointExtractor
 ) -> None:
     message = raw_message(encoding, dtype, channels)
-    result = probe.result(detector.raw, message, detector.keypoints)
+    result = detector.raw.result(message)
     assert_same(result, extractor(to_array(message)))  # test_image_conversion.py compares to_array with known pixels
 
 
 @pytest.mark.parametrize("size", [(97, 131), (64, 200), (8, 8), (120, 41)])
-def test_any_size_will_do(
-    size: tuple[int, int], detector: SimpleNamespace, probe: Probe, extractor: SuperPointExtractor
-) -> None:
+def test_any_size_will_do(size: tuple[int, int], detector: SimpleNamespace, extractor: SuperPointExtractor) -> None:
     image = textured_image(*size)
-    result = from_message(probe.result(detector.raw, image_message(image, "rgb8"), detector.keypoints))
+    result = from_message(detector.raw.result(image_message(image, "rgb8")))
     assert result.image_size == (size[1], size[0])
     np.testing.assert_allclose(result.keypoints, extractor(image).keypoints, atol=1e-3)
 
 
-def test_padded_big_endian_image(detector: SimpleNamespace, probe: Probe, extractor: SuperPointExtractor) -> None:
+def test_padded_big_endian_image(detector: SimpleNamespace, extractor: SuperPointExtractor) -> None:
     words = RGB.astype(">u2") * 257
     padded = np.pad(words.view(np.uint8).reshape(96, -1), ((0, 0), (0, 10)))
     message = image_message(padded, "rgb16", width=128, is_bigendian=1)
-    assert_same(probe.result(detector.raw, message, detector.keypoints), extractor(RGB))
+    assert_same(detector.raw.result(message), extractor(RGB))
 
 
-def test_header_is_the_image_s(detector: SimpleNamespace, probe: Probe) -> None:
+def test_header_is_the_image_s(detector: SimpleNamespace) -> None:
     message = image_message(RGB, "rgb8")
     message.header.frame_id = "left_camera_optical_frame"
-    result = probe.result(detector.raw, message, detector.keypoints)
+    result = detector.raw.result(message)
     assert result.header == message.header  # the stamp too
 
 
-def test_names_the_weights(detector: SimpleNamespace, probe: Probe, extractor: SuperPointExtractor) -> None:
-    result = probe.result(detector.raw, image_message(RGB, "rgb8"), detector.keypoints)
+def test_names_the_weights(detector: SimpleNamespace, extractor: SuperPointExtractor) -> None:
+    result = detector.raw.result(image_message(RGB, "rgb8"))
     assert result.model == extractor.model_name
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])
-def test_compressed_images(
-    format: str, detector: SimpleNamespace, probe: Probe, extractor: SuperPointExtractor
-) -> None:
-    buffer = io.BytesIO()
-    pillow.fromarray(RGB).save(buffer, format)
-    message = compressed_message(buffer.getvalue(), f"rgb8; {format.lower()} compressed bgr8")
-    result = probe.result(detector.compressed, message, detector.compressed_keypoints)
-    assert_same(result, extractor(np.array(pillow.open(buffer))))
+def test_compressed_images(format: str, detector: SimpleNamespace, extractor: SuperPointExtractor) -> None:
+    data = compressed(format)
+    message = compressed_message(data, f"rgb8; {format.lower()} compressed bgr8")
+    assert_same(detector.compressed.result(message), extractor(np.array(pillow.open(io.BytesIO(data)))))
 
 
 def malformed_messages() -> dict[str, Image]:
@@ -153,13 +154,13 @@ def malformed_messages() -> dict[str, Image]:
 def test_malformed_images_are_dropped_counted_and_named_and_cost_nothing(
     detector: SimpleNamespace, probe: Probe, extractor: SuperPointExtractor
 ) -> None:
-    publisher, keypoints = detector.raw, detector.keypoints
-    expected, before = extractor(RGB), len(keypoints)
+    keypoints, expected = detector.raw.keypoints, extractor(RGB)
+    before = len(keypoints)
     messages = malformed_messages()
     for message in messages.values():
         message.header.stamp = probe.next_stamp()
-        publisher.publish(message)
-        assert_same(probe.result(publisher, image_message(RGB, "rgb8"), keypoints), expected)
+        detector.raw.publish(message)
+        assert_same(detector.raw.result(image_message(RGB, "rgb8")), expected)
     assert len(keypoints) == before + len(messages)
 
     def is_counted() -> bool:
@@ -175,14 +176,10 @@ def test_malformed_images_are_dropped_counted_and_named_and_cost_nothing(
 def test_malformed_compressed_images_are_dropped(
     detector: SimpleNamespace, probe: Probe, extractor: SuperPointExtractor
 ) -> None:
-    buffer = io.BytesIO()
-    pillow.fromarray(RGB).save(buffer, "PNG")
-    good = buffer.getvalue()
-    before = len(detector.compressed_keypoints)
-    for bad in (b"", b"rubbish", good[:100], good[: len(good) // 2]):
+    before = len(detector.compressed.keypoints)
+    for bad in (b"", b"rubbish", PNG[:100], PNG[: len(PNG) // 2]):
         message = compressed_message(bad, "png")
         message.header.stamp = probe.next_stamp()
         detector.compressed.publish(message)
-        result = probe.result(detector.compressed, compressed_message(good, "png"), detector.compressed_keypoints)
-        assert_same(result, extractor(RGB))
-    assert len(detector.compressed_keypoints) == before + 4
+        assert_same(detector.compressed.result(compressed_message(PNG, "png")), extractor(RGB))
+    assert len(detector.compressed.keypoints) == before + 4

@@ -15,11 +15,11 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_testing import (
+    Connection,
     NodeProcess,
     Probe,
     image_message,
     latest_status,
-    received_keypoints,
     textured_image,
     values,
 )
@@ -36,16 +36,15 @@ def detector(start_node: Callable[..., Any], probe: Probe) -> SimpleNamespace:
     node = start_node("detector", MODEL)
     return SimpleNamespace(
         node=node,
-        images=probe.image_publisher("camera/image_raw"),
-        keypoints=received_keypoints(probe),
+        camera=Connection(probe),
         diagnostics=probe.collect(DiagnosticArray, "/diagnostics"),
     )
 
 
 @pytest.fixture
-def detect(detector: SimpleNamespace, probe: Probe) -> Callable[[], KeypointArray]:
+def detect(detector: SimpleNamespace) -> Callable[[], KeypointArray]:
     """Send an image and return the message about it."""
-    return lambda: probe.result(detector.images, image_message(IMAGE, "rgb8"), detector.keypoints)
+    return lambda: detector.camera.result(image_message(IMAGE, "rgb8"))
 
 
 # Parameters
@@ -129,8 +128,7 @@ def test_overlay_is_drawn_only_while_someone_subscribes(
 ) -> None:
     detect()
     overlays = probe.collect(Image, "camera/keypoints_image")
-    publisher_sees_us = lambda: bool(overlays) or not detect()  # noqa: E731
-    probe.wait_until(publisher_sees_us, "an overlay")
+    probe.wait_until(lambda: detect() and overlays, "an overlay")  # the detector has to notice first
     detect()
     overlay = overlays[-1]
     assert (overlay.width, overlay.height, overlay.encoding) == (128, 96, "rgb8")
@@ -144,14 +142,14 @@ def test_nothing_is_computed_while_nobody_subscribes(
     detect: Callable[[], KeypointArray], detector: SimpleNamespace, probe: Probe
 ) -> None:
     detect()
-    probe.destroy_subscription(detector.keypoints.subscription)
+    detector.camera.stop_listening()
 
     def total(key: str) -> int:
         status = latest_status(detector.diagnostics, "detector: camera")
         return int(values(status)[key]) if status else 0
 
     def send_and_see_it_ignored() -> bool:
-        detector.images.publish(image_message(IMAGE, "rgb8"))
+        detector.camera.publish(image_message(IMAGE, "rgb8"))
         return total("dropped: no subscriber") > 0
 
     probe.wait_until(send_and_see_it_ignored, "an image that nobody wants")
@@ -162,16 +160,12 @@ def test_nothing_is_computed_while_nobody_subscribes(
     assert probe.set_parameters("detector", process_without_subscribers=True)[0].successful
 
     def send_and_see_it_processed() -> bool:
-        detector.images.publish(image_message(IMAGE, "rgb8"))
+        detector.camera.publish(image_message(IMAGE, "rgb8"))
         return total("images processed") > processed + 1
 
     probe.wait_until(send_and_see_it_processed, "an image processed for nobody")
     assert probe.set_parameters("detector", process_without_subscribers=False)[0].successful
-    detector.keypoints[:] = []
-    fresh = received_keypoints(probe)
-    detector.keypoints.subscription = fresh.subscription
-    detector.keypoints = fresh
-    probe.wait_until(lambda: detector.images.publish(image_message(IMAGE, "rgb8")) or fresh, "keypoints again")
+    detector.camera.listen()
 
 
 # Diagnostics
@@ -214,15 +208,16 @@ def test_deactivate_stops_output_and_activate_resumes(
     detect: Callable[[], KeypointArray], detector: SimpleNamespace, probe: Probe
 ) -> None:
     detect()
+    camera = detector.camera
     assert probe.change_state("detector", "deactivate") and probe.state("detector") == "inactive"
-    probe.wait_until(lambda: detector.images.get_subscription_count() == 0, "the detector to unsubscribe")
-    count = len(detector.keypoints)
+    probe.wait_until(lambda: camera.publisher.get_subscription_count() == 0, "the detector to unsubscribe")
+    count = len(camera.keypoints)
     for _ in range(5):
-        detector.images.publish(image_message(IMAGE, "rgb8"))
+        camera.publish(image_message(IMAGE, "rgb8"))
         probe.spin_for(0.1)
-    assert len(detector.keypoints) == count
+    assert len(camera.keypoints) == count
     assert probe.change_state("detector", "activate") and probe.state("detector") == "active"
-    probe.wait_until(lambda: detector.images.get_subscription_count() > 0, "the detector to subscribe")
+    probe.wait_until(lambda: camera.publisher.get_subscription_count() > 0, "the detector to subscribe")
     assert len(detect().x) > 0
 
 
@@ -234,14 +229,13 @@ def test_cleanup_lets_everything_change_and_configure_takes_it(detector: SimpleN
     for label in ("configure", "activate"):
         assert probe.change_state("detector", label)
     for camera in ("left", "right"):
-        publisher, keypoints = probe.image_publisher(f"{camera}/image_raw"), received_keypoints(probe, camera)
-        assert len(probe.result(publisher, image_message(IMAGE, "rgb8"), keypoints).x) > 0
+        assert len(Connection(probe, camera).result(image_message(IMAGE, "rgb8")).x) > 0
     for label in ("deactivate", "cleanup"):
         assert probe.change_state("detector", label)
     assert probe.set_parameters("detector", cameras=["camera"])[0].successful
     for label in ("configure", "activate"):
         assert probe.change_state("detector", label)
-    probe.wait_until(lambda: detector.images.get_subscription_count() > 0, "the detector to subscribe again")
+    detector.camera.listen()
 
 
 def test_bad_weights_fail_configure_with_one_sentence_and_good_ones_recover(
@@ -265,8 +259,7 @@ def test_bad_weights_fail_configure_with_one_sentence_and_good_ones_recover(
     assert probe.set_parameters("unlucky", weights="random")[0].successful
     assert probe.change_state("unlucky", "configure") and probe.change_state("unlucky", "activate")
     assert "RANDOM" in node.output
-    publisher, keypoints = probe.image_publisher("other/image_raw"), received_keypoints(probe, "other")
-    assert len(probe.result(publisher, image_message(IMAGE, "rgb8"), keypoints).x) > 0
+    assert len(Connection(probe, "other").result(image_message(IMAGE, "rgb8")).x) > 0
     assert node.stop(signal.SIGTERM) == 0
     assert "Traceback" not in node.output
 
@@ -298,14 +291,13 @@ def test_sigint_during_work_ends_with_0_and_no_traceback(
 ) -> None:
     detect()
     for _ in range(5):
-        detector.images.publish(image_message(textured_image(480, 640), "rgb8"))
+        detector.camera.publish(image_message(textured_image(480, 640), "rgb8"))
     assert detector.node.stop(signal.SIGINT) == 0
     assert "Traceback" not in detector.node.output and "ERROR" not in detector.node.output
 
 
 def test_sigint_while_the_model_loads(start_node: Callable[..., NodeProcess], probe: Probe) -> None:
     node = start_node("detector", MODEL, "-r", "__node:=hasty")
-    publisher_count = lambda: probe.count_publishers("/diagnostics")  # noqa: E731
-    probe.wait_until(lambda: publisher_count() > 0, "the node to exist")
+    probe.wait_until(lambda: "hasty" in probe.get_node_names(), "the node to exist")
     assert node.stop(signal.SIGINT) == 0
     assert "Traceback" not in node.output
