@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superpoint_ros.evaluation.datasets import DatasetError, HPatches, ImagePair, WarpedPhotos, find_photos, read_gray
+from superpoint_ros.evaluation.datasets import (
+    DatasetError,
+    HPatches,
+    ImagePair,
+    WarpedPhotos,
+    find_photos,
+    photos_of_scikit_image,
+    read_gray,
+)
 from superpoint_ros.evaluation.views import fit_photo, place_first_view, random_homography, render
 from superpoint_ros.geometry import warp_points
 
@@ -205,3 +213,10 @@ def test_a_broken_image_is_named(tmp_path: Path, content: bytes | None) -> None:
         path.write_bytes(content)
     with pytest.raises(DatasetError, match=r"broken\.png"):
         read_gray(path)
+
+
+def test_scikit_image_brings_photographs() -> None:
+    pytest.importorskip("skimage", reason="needs scikit-image")
+    photos = photos_of_scikit_image()
+    assert len(photos) >= 5
+    assert all(min(photo.load().shape) >= 300 for photo in photos)
