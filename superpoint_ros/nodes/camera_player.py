@@ -28,7 +28,7 @@ from .parameters import check, declare, parameter
 from .sources import CameraCalibration, Frame, FrameFormat, Source, SourceError, looped, open_source, silence_opencv
 
 LARGEST_LAG = 0.1
-"""Seconds; a source that falls further behind is played slower instead of catching up in a burst."""
+"""Seconds that a source may fall behind and still catch up."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,23 @@ def _camera_info(header: Header, calibration: CameraCalibration) -> CameraInfo:
     )
 
 
+@dataclass
+class Schedule:
+    """When frames are due, in seconds of the monotonic clock.
+
+    Frames of a camera arrive when they are due. A source that falls behind is played later from there on, because a
+    camera does not catch up in a burst either.
+    """
+
+    start: float
+
+    def due(self, offset: float, now: float) -> float:
+        """Return when the frame with this offset is due; `now` is when it became available."""
+        if now - (self.start + offset) > LARGEST_LAG:
+            self.start = now - offset
+        return self.start + offset
+
+
 class CameraPlayer:
     """Publishes the frames of a source in time, until they end or `stop` is set."""
 
@@ -198,17 +215,17 @@ class CameraPlayer:
         """
         source = self._settings.open()
         frames = self._settings.frames(source)
+        schedule = Schedule(time.monotonic())
         frame = next(frames, None)  # read before waiting, so that a bad source fails at once
         self._logger.info(f"playing {source.title()}")
         self._wait_for_subscribers()
-        count, start = 0, time.monotonic()
+        count = 0
         while frame is not None and not self._stop.is_set():
             self._publisher.publish(frame)
             count += 1
             frame = next(frames, None)
             if frame is not None:
-                start += max(0.0, time.monotonic() - start - frame.offset - LARGEST_LAG)
-                self._spin_until(start + frame.offset)
+                self._spin_until(schedule.due(frame.offset, time.monotonic()))
         # What a reliable publisher still holds back would be lost with the node.
         self._publisher.images.wait_for_all_acked(Duration(seconds=2))
         return count

@@ -26,6 +26,8 @@ from node_testing import Probe
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from superpoint_ros.nodes.camera_player import Schedule
+
 
 def _play(probe: Probe, start_node, parameters, message_type=Image, topic="camera/image_raw"):
     """Play to the end; returns image messages, camera infos and the player."""
@@ -110,6 +112,21 @@ def test_loop_starts_again_and_frames_are_spaced(probe, start_node, tmp_path):
         message.header.stamp.sec + message.header.stamp.nanosec * 1e-9 for message in (images[0], images[-1])
     )
     assert last - first > 0.5 * 7 / 50  # unpaced, it would be some milliseconds
+
+
+def test_a_late_source_is_played_later_without_a_burst():
+    schedule = Schedule(start=100.0)
+    assert schedule.due(1.0, now=100.5) == 101.0
+    assert schedule.due(2.0, now=102.05) == 102.0  # a little late: catches up
+    assert schedule.due(3.0, now=110.0) == 110.0  # the process was stopped for seconds
+    assert schedule.due(4.0, now=110.1) == 111.0
+
+
+def test_frames_of_a_camera_are_due_when_they_arrive():
+    """Offsets of a camera count from its first frame, which is read before the wait for subscribers."""
+    schedule = Schedule(start=100.0)
+    for arrival in (107.0, 107.03, 107.06):
+        assert schedule.due(arrival - 100.0, now=arrival) == pytest.approx(arrival)
 
 
 def test_names_calibration_file_and_resizing(probe, start_node, tmp_path):
