@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .homographies import HomographyRange, centred, keep_inside, sample_homographies, warp_antialiased, warp_points
+from .labels import corner_response, snap_to_maxima
 from .photometric import PhotometricRange, augment
 
 FIRST_VIEW = HomographyRange(scale=(0.55, 1.25), rotation=10.0, perspective=0.05, translation=0.2)
@@ -18,7 +19,12 @@ BETWEEN_VIEWS = HomographyRange(scale=(0.6, 1.5), rotation=45.0, perspective=0.2
 
 @dataclass(frozen=True)
 class PairOptions:
-    """How pairs are made: the first view against the crop, the second against the first."""
+    """How pairs are made: the first view against the crop, the second against the first.
+
+    Labels closer to each other than `label_distance` or to the border than `label_border` pixels
+    are dropped; labels move to the peak of the view's own corner response, with derivatives of
+    `snap_sigma`, within `snap_radius` pixels (0: not at all).
+    """
 
     first: HomographyRange = field(default_factory=lambda: FIRST_VIEW)
     between: HomographyRange = field(default_factory=lambda: BETWEEN_VIEWS)
@@ -26,6 +32,8 @@ class PairOptions:
     label_distance: float = 4.0
     label_border: float = 4.0
     correspondences: int = 192
+    snap_radius: int = 2
+    snap_sigma: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,10 @@ def make_pairs(
     images = crops[:, None].float() / 255
     views = warp_antialiased(torch.cat([images, images]), to_crop, size)
     points = warp_points(torch.cat([labels, labels])[..., :2], torch.linalg.inv(to_crop))
-    view_labels = thin_out(keep_inside(points, size, options.label_border), options.label_distance)
+    points = keep_inside(points, size, options.label_border)
+    if options.snap_radius:
+        points = snap_to_maxima(points, corner_response(views, options.snap_sigma), options.snap_radius)
+    view_labels = thin_out(points, options.label_distance)
     pair, first, second = _correspondences(view_labels[: len(crops)], to_crop, size, crop_size, options, generator)
     return PairBatch(augment(views, options.photometric, generator), view_labels, pair, first, second)
 

@@ -124,6 +124,42 @@ def parabola_offset(before: Tensor, centre: Tensor, after: Tensor) -> Tensor:
     return offset.clamp(-0.5, 0.5)
 
 
+def snap_to_maxima(points: Tensor, scores: Tensor, radius: int = 2) -> Tensor:
+    """Move points to the highest score around them.
+
+    A label that homographic adaptation found lies where the corner is on average over scales and
+    angles. In one given view the response peaks up to a pixel beside it, and that peak is what a
+    network can locate from the pixels it sees.
+
+    Parameters
+    ----------
+    points : Tensor, (B, N, 2)
+        x, y in pixels; infinite entries stay.
+    scores : Tensor, (B, H, W)
+    radius : int
+        Points move to the best pixel of the (2 * radius + 1)^2 window, refined by a quadratic fit,
+        if that pixel is a local maximum; else they stay.
+    """
+    height, width = scores.shape[1:]
+    finite = torch.isfinite(points).all(-1)
+    nearest = torch.where(finite[..., None], points, torch.zeros_like(points)).round().long()
+    flat = scores.flatten(1)
+
+    def at(x: Tensor, y: Tensor) -> Tensor:
+        index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+        return flat.gather(1, index.flatten(1)).view(index.shape)
+
+    steps = torch.arange(-radius, radius + 1, device=points.device)
+    x = (nearest[..., 0, None, None] + steps).expand(-1, -1, len(steps), -1)
+    y = (nearest[..., 1, None, None] + steps[:, None]).expand(-1, -1, -1, len(steps))
+    best = at(x, y).flatten(2).argmax(2)
+    x, y = nearest[..., 0] + best % len(steps) - radius, nearest[..., 1] + best // len(steps) - radius
+    centre, left, right, above, below = at(x, y), at(x - 1, y), at(x + 1, y), at(x, y - 1), at(x, y + 1)
+    is_peak = (centre > torch.stack([left, right, above, below]).amax(0)) & finite
+    moved = torch.stack([x + parabola_offset(left, centre, right), y + parabola_offset(above, centre, below)], -1)
+    return torch.where(is_peak[..., None], moved, points)
+
+
 def splat(points: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
     """Add weights (B, N) bilinearly to the four pixels around points (B, N, 2); returns (B, H, W)."""
     height, width = size

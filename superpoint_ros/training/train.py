@@ -225,6 +225,7 @@ class Trainer:
         self.save()
         if pairs:
             self.validate(pairs)
+        plot_run(self.folder)
 
     def train_step(self) -> dict[str, float]:
         """Make one optimisation step and return its losses."""

@@ -1,0 +1,79 @@
+import math
+
+import pytest
+import torch
+
+from superpoint_ros.training.losses import (
+    Correspondences,
+    descriptor_loss,
+    detector_loss,
+    localisation_loss,
+    soft_targets,
+)
+
+
+def logits_of(targets: torch.Tensor) -> torch.Tensor:
+    return targets.clamp(min=1e-8).log()
+
+
+def test_target_of_no_label_is_the_dustbin() -> None:
+    targets = soft_targets(torch.full((1, 3, 2), torch.inf), (16, 24), 0.6)
+    assert targets.shape == (1, 65, 2, 3)
+    assert (targets[:, 64] == 1).all() and (targets[:, :64] == 0).all()
+
+
+@pytest.mark.parametrize("point", [(4.0, 4.0), (7.5, 3.2), (7.6, 8.4), (11.9, 7.49)])
+def test_target_has_the_labels_mass_and_centre_across_cells(point: tuple[float, float]) -> None:
+    targets = soft_targets(torch.tensor([[point]]), (16, 24), 0.6)
+    torch.testing.assert_close(targets.sum(1), torch.ones(1, 2, 3))
+    map_ = torch.nn.functional.pixel_shuffle(targets[:, :64], 8)[0, 0]
+    assert float(map_.sum()) == pytest.approx(1, abs=1e-5)
+    assert float((map_.sum(0) * torch.arange(24.0)).sum()) == pytest.approx(point[0], abs=0.05)
+    assert float((map_.sum(1) * torch.arange(16.0)).sum()) == pytest.approx(point[1], abs=0.05)
+
+
+def test_detector_loss_is_zero_for_the_targets_and_log_65_for_ignorance() -> None:
+    targets = soft_targets(torch.tensor([[[5.0, 9.3], [20.2, 3.0]]]), (16, 24), 0.6)
+    assert float(detector_loss(logits_of(targets), targets)) == pytest.approx(0, abs=1e-4)
+    empty = soft_targets(torch.full((1, 1, 2), torch.inf), (16, 24), 0.6)
+    assert float(detector_loss(torch.zeros(1, 65, 2, 3), empty)) == pytest.approx(math.log(65), abs=1e-4)
+
+
+def test_localisation_measures_the_shift_of_the_scores() -> None:
+    label = torch.tensor([[[12.0, 14.0]]])
+    shifted = soft_targets(label + torch.tensor([1.0, 0.0]), (32, 32), 0.35)
+    loss, distance = localisation_loss(logits_of(shifted), label, torch.Generator().manual_seed(0))
+    assert float(distance) == pytest.approx(1.0, abs=0.05)
+    assert float(loss) == pytest.approx(0.25, abs=0.03)  # Huber: 1/2 in x, 0 in y, averaged
+    exact = soft_targets(label, (32, 32), 0.35)
+    assert float(localisation_loss(logits_of(exact), label, torch.Generator().manual_seed(0))[1]) < 0.05
+
+
+def test_localisation_without_labels_costs_nothing() -> None:
+    loss, _ = localisation_loss(torch.zeros(1, 65, 4, 4), torch.full((1, 2, 2), torch.inf), torch.Generator())
+    assert float(loss) == 0
+
+
+def points_of(count: int, spacing: float) -> Correspondences:
+    grid = torch.arange(count).float()[:, None] * spacing
+    return Correspondences(torch.zeros(count, dtype=torch.long), grid.expand(-1, 2), grid.expand(-1, 2))
+
+
+def test_descriptor_loss_known_answers() -> None:
+    unit = torch.eye(6)
+    loss, accuracy = descriptor_loss(unit, unit, points_of(6, 50), torch.tensor(100.0))
+    assert float(loss) == pytest.approx(0, abs=1e-5) and float(accuracy) == 1
+    same = torch.ones(6, 4) / 2
+    loss, _ = descriptor_loss(same, same, points_of(6, 50), torch.tensor(10.0))
+    assert float(loss) == pytest.approx(math.log(6), abs=1e-5)
+    loss, accuracy = descriptor_loss(unit, unit.roll(1, 0), points_of(6, 50), torch.tensor(10.0))
+    assert float(loss) > 9 and float(accuracy) == 0
+
+
+def test_near_neighbours_are_no_negatives() -> None:
+    same = torch.ones(6, 4) / 2
+    loss, _ = descriptor_loss(same, same, points_of(6, 1), torch.tensor(10.0))
+    assert float(loss) == pytest.approx(0, abs=1e-5)
+    other_pairs = Correspondences(torch.arange(6), points_of(6, 1).first, points_of(6, 1).second)
+    loss, _ = descriptor_loss(same, same, other_pairs, torch.tensor(10.0))
+    assert float(loss) == pytest.approx(math.log(6), abs=1e-5)

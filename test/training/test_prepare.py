@@ -1,0 +1,190 @@
+import csv
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from superpoint_ros.training.licences import licence_class, licence_of, parse_copyright
+from superpoint_ros.training.prepare import CropOptions, cut_crops, image_hash, prepare, unsuitable
+from superpoint_ros.training.rcc import read_rcc
+
+COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: pictures
+
+Files: *
+Copyright: 2020 Somebody
+License: GPL-2+
+
+Files: photos/*.jpg
+       extra/one.png
+Copyright: 2021 Somebody Else
+License: CC-BY-4.0
+ The text of the licence.
+
+Files: photos/secret.jpg
+Copyright: 2022 Nobody
+License: CC-BY-NC-4.0
+"""
+
+
+def photo(seed: int, height: int = 150, width: int = 200) -> np.ndarray:
+    """Random texture with detail at all scales, as photographs have."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((height, width), np.float32)
+    for cells in (4, 9, 20, 45):
+        coarse = rng.normal(size=(cells, cells)).astype(np.float32)
+        image += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.clip(128 + 30 * image, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("path", "licence"),
+    [
+        ("usr/share/x/photos/a.jpg", "CC-BY-4.0"),
+        ("usr/share/x/photos/a.webp", "CC-BY-4.0"),
+        ("usr/share/x/photos/secret.jpg", "CC-BY-NC-4.0"),
+        ("usr/share/x/extra/one.png", "CC-BY-4.0"),
+        ("usr/share/x/other/two.png", "GPL-2+"),
+    ],
+)
+def test_last_matching_paragraph_names_the_licence(path: str, licence: str) -> None:
+    assert licence_of(path, parse_copyright(COPYRIGHT)) == licence
+
+
+def test_copyright_in_prose_names_nothing() -> None:
+    assert parse_copyright("This package was debianized by ...\n\nFiles: *\nLicense: MIT\n") == []
+    assert licence_of("a.png", []) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("CC0-1.0", "permissive"),
+        ("public-domain", "permissive"),
+        ("CC-BY-4.0 and CC-BY-3.0", "permissive"),
+        ("CC-BY-SA-3.0", "share_alike"),
+        ("GPL-3+ or CC-BY-3.0", "permissive"),
+        ("GPL-2+ and CC0", "share_alike"),
+        ("Apache-2.0 AND BSD-3-Clause", "permissive"),
+        ("CC-BY-NC-SA-3.0", "unsuitable"),
+        ("CC-BY-ND-4.0", "unsuitable"),
+        ("GPL", "unsuitable"),
+        ("CC-BY-3.0 and CC-sampling-plus-1.0", "unsuitable"),
+        ("", "unsuitable"),
+    ],
+)
+def test_licence_classes(name: str, expected: str) -> None:
+    assert licence_class(name) == expected
+
+
+def test_unsuitable_pictures_are_named_so() -> None:
+    options = CropOptions(height=96, width=128, per_image=4)
+    good = photo(0)
+    transparent = np.dstack([good, good, good, np.where(good > 128, 255, 0).astype(np.uint8)])
+    assert unsuitable(good, options) is None
+    assert unsuitable(good[:60], options) == "too small"
+    assert unsuitable(transparent, options) == "transparent"
+    assert unsuitable(np.full_like(good, 90), options) == "too flat"
+    assert unsuitable(np.where(good > 180, 255, 0).astype(np.uint8), options) == "drawing, text or logo"
+
+
+def test_crops_have_the_asked_size_and_number() -> None:
+    options = CropOptions(height=96, width=128, per_image=3, scales=(1.0, 2.0), min_corners=5)
+    crops = cut_crops(photo(1, 400, 500), options, np.random.default_rng(0))
+    assert len(crops) == 3
+    assert all(crop.shape == (96, 128) and crop.dtype == np.uint8 for crop in crops)
+
+
+def test_hash_survives_resizing_but_not_another_picture() -> None:
+    first = cv2.GaussianBlur(photo(0, 300, 400), (0, 0), 4)
+    smaller = cv2.resize(first, (200, 150), interpolation=cv2.INTER_AREA)
+    assert (image_hash(first) ^ image_hash(smaller)).bit_count() < 5
+    assert (image_hash(first) ^ image_hash(photo(1, 300, 400))).bit_count() > 10
+
+
+def make_package(folder: Path, files: dict[str, np.ndarray]) -> None:
+    for name, image in files.items():
+        path = folder / "usr/share/x" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), image)
+    (folder / "usr/share/doc/x").mkdir(parents=True)
+    (folder / "usr/share/doc/x/copyright").write_text(COPYRIGHT)
+
+
+def write_config(path: Path, sources: list[dict]) -> Path:
+    crop = {"height": 96, "width": 128, "per_image": 2, "scales": [1.0], "min_corners": 5}
+    config = {
+        "seed": 1,
+        "licence_classes": ["permissive"],
+        "crops": {"train": crop, "validation": crop},
+        "sources": sources,
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def test_prepare_keeps_free_new_and_usable_pictures(tmp_path: Path) -> None:
+    make_package(
+        tmp_path / "train",
+        {
+            "photos/a.jpg": photo(1),
+            "photos/copy.jpg": cv2.resize(photo(1), (400, 300)),
+            "photos/secret.jpg": photo(2),
+            "photos/held_out.jpg": photo(3),
+            "photos/flat.jpg": np.full((150, 200), 80, np.uint8),
+            "copyleft/b.png": photo(4),
+        },
+    )
+    make_package(tmp_path / "check", {"photos/same_as_held_out.jpg": photo(3)})
+    sources = [
+        {"name": "training", "kind": "folder", "module": str(tmp_path / "train"), "split": "train"},
+        {"name": "checking", "kind": "folder", "module": str(tmp_path / "check"), "split": "validation"},
+    ]
+    prepare(write_config(tmp_path / "data.yaml", sources), tmp_path / "out")
+    with (tmp_path / "out/manifest.csv").open() as file:
+        rows = [(row["split"], row["path"], row["licence"], int(row["crops"])) for row in csv.DictReader(file)]
+    assert [row[:3] for row in rows] == [
+        ("validation", "usr/share/x/photos/same_as_held_out.jpg", "CC-BY-4.0"),
+        ("train", "usr/share/x/photos/a.jpg", "CC-BY-4.0"),
+    ]
+    assert len(np.load(tmp_path / "out/crops_train.npy")) == rows[1][3]
+    assert np.load(tmp_path / "out/crops_validation.npy").shape[1:] == (96, 128)
+
+
+def test_faulty_source_is_named(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "data.yaml", [{"name": "x", "kind": "ftp", "split": "train"}])
+    with pytest.raises(ValueError, match=r"data\.yaml: source 'x'.*'ftp'"):
+        prepare(config, tmp_path / "out")
+    config = write_config(tmp_path / "data.yaml", [{"name": "x", "kind": "folder", "split": "train", "color": "red"}])
+    with pytest.raises(ValueError, match=r"source 'x'.*color"):
+        prepare(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def qt_collection(files: dict[str, bytes]) -> bytes:
+    """Build a version 1 resource collection with all files in its root, every second one compressed."""
+    names, data, nodes = b"", b"", struct.pack(">IHII", 0, 2, len(files), 1)
+    for index, (name, content) in enumerate(files.items()):
+        packed = struct.pack(">I", len(content)) + zlib.compress(content) if index % 2 else content
+        nodes += struct.pack(">IHHHI", len(names), index % 2, 0, 0, len(data))
+        names += struct.pack(">HI", len(name), 0) + name.encode("utf-16-be")
+        data += struct.pack(">I", len(packed)) + packed
+    header = struct.pack(">4s4I", b"qres", 1, 20, 20 + len(nodes), 20 + len(nodes) + len(data))
+    return header + nodes + data + names
+
+
+def test_qt_collections_are_read(tmp_path: Path) -> None:
+    files = {"a.jpg": b"first", "b.png": b"second" * 20, "ü.webp": b""}
+    (tmp_path / "x.rcc").write_bytes(qt_collection(files))
+    assert dict(read_rcc(tmp_path / "x.rcc")) == {f"/{name}": content for name, content in files.items()}
+
+
+@pytest.mark.parametrize("content", [b"", b"qres", b"PK\x03\x04" + bytes(40), b"qres" + struct.pack(">4I", 9, 0, 0, 0)])
+def test_other_files_are_no_qt_collections(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.rcc").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.rcc"):
+        list(read_rcc(tmp_path / "x.rcc"))

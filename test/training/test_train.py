@@ -1,0 +1,145 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from superpoint_ros.superpoint import SuperPointConfig, load_checkpoint
+from superpoint_ros.training import export
+from superpoint_ros.training.optimizer import orthogonalise
+from superpoint_ros.training.train import Phase, Trainer, TrainingConfig, ValidationOptions, load_config
+
+SMALL = TrainingConfig(
+    name="small",
+    steps=6,
+    muon_lr=0.02,
+    warmup_steps=2,
+    synthetic_size=(96, 128),
+    phases=(Phase(until=0.5, height=64, width=64, pairs=2), Phase(height=64, width=96, pairs=2)),
+    validation=ValidationOptions(pairs=0),
+    network=SuperPointConfig(
+        encoder_hidden_sizes=(8, 8, 8, 8),
+        decoder_hidden_size=16,
+        descriptor_decoder_dim=16,
+        batch_norm="before_relu",
+        descriptor_grid="cell_centers",
+    ),
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = Trainer(SMALL, tmp_path / "whole", CPU)
+    whole.train()
+    Trainer(SMALL, tmp_path / "parts", CPU).train(stop_after=2)
+    torch.rand(10)  # the global generator must not matter
+    Trainer(SMALL, tmp_path / "parts", CPU).train(stop_after=3)
+    resumed = Trainer(SMALL, tmp_path / "parts", CPU)
+    resumed.train()
+    assert resumed.step == whole.step == 6
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+    assert torch.equal(whole.log_inverse_temperature, resumed.log_inverse_temperature)
+
+
+def test_kill_while_saving_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(SMALL, tmp_path, CPU)
+    trainer.train(stop_after=2)
+
+    def die(state: object, path: Path) -> None:
+        path.write_bytes(b"half a checkpoint")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", die)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(stop_after=1)
+    monkeypatch.undo()
+    assert Trainer(SMALL, tmp_path, CPU).step == 2
+
+
+@pytest.mark.parametrize("muon_lr", [0.0, 0.03])
+def test_training_lowers_the_losses(tmp_path: Path, muon_lr: float) -> None:
+    config = replace(SMALL, steps=40, muon_lr=muon_lr, phases=(Phase(height=64, width=64, pairs=3),))
+    trainer = Trainer(config, tmp_path, CPU)
+    records = []
+    while trainer.progress < 1:
+        records.append(trainer.train_step())
+        trainer.step += 1
+    for loss in ("detector", "descriptor"):
+        early = sum(record[loss] for record in records[:10])
+        late = sum(record[loss] for record in records[-10:])
+        assert late < 0.9 * early, loss
+
+
+def test_metrics_and_curve_are_written(tmp_path: Path) -> None:
+    config = replace(SMALL, steps=50, phases=(Phase(height=32, width=32, pairs=1),))
+    Trainer(config, tmp_path, CPU).train()
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["50"]
+    assert float(rows[0]["detector"]) > 0
+    assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_exported_folder_loads_as_the_trained_network(tmp_path: Path) -> None:
+    trainer = Trainer(SMALL, tmp_path / "run", CPU)
+    trainer.train(stop_after=3)
+    config = tmp_path / "small.yaml"
+    config.write_text(
+        "name: small\nnetwork: {encoder_hidden_sizes: [8, 8, 8, 8], decoder_hidden_size: 16, "
+        "descriptor_decoder_dim: 16, batch_norm: before_relu, descriptor_grid: cell_centers}\n"
+    )
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    export.add_arguments(parser)
+    arguments = ["--config", config, "--run", tmp_path / "run", "--output", tmp_path / "out", "--threshold", "0.02"]
+    assert export.run(parser.parse_args([str(argument) for argument in arguments])) == 0
+    loaded = load_checkpoint(tmp_path / "out")
+    assert loaded.config.keypoint_threshold == 0.02
+    assert loaded.config.descriptor_grid == "cell_centers"
+    image = torch.rand(1, 1, 40, 48)
+    with torch.inference_mode():
+        expected = trainer.network.eval()(image)
+        found = loaded.network()(image)
+    torch.testing.assert_close(found.keypoint_logits, expected.keypoint_logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.descriptor_map, expected.descriptor_map, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\nlearning_rate: 1\n", "TrainingConfig has no field learning_rate"),
+        ("name: x\nloss: {detektor: 1}\n", "LossWeights has no field detektor"),
+        ("name: x\nnetwork: {decoder_hidden_size: 0}\n", "decoder_hidden_size"),
+        ("- name\n", "expected a mapping"),
+    ],
+)
+def test_faulty_configuration_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        load_config(path)
+    assert "x.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("path", sorted(Path("config/training").glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_configurations_are_valid(path: Path) -> None:
+    if path.name != "data.yaml":
+        assert load_config(path).name == path.stem
+
+
+def test_orthogonalise_evens_out_singular_values() -> None:
+    matrix = torch.randn(12, 40, generator=torch.Generator().manual_seed(0)) @ torch.diag(torch.logspace(-1, 1, 40))
+    values = torch.linalg.svdvals(orthogonalise(matrix))
+    assert float(values.min()) > 0.6 and float(values.max()) < 1.3
+    torch.testing.assert_close(orthogonalise(matrix.T), orthogonalise(matrix).T, atol=1e-4, rtol=0)
