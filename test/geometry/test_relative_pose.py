@@ -30,7 +30,7 @@ def two_views(rng: np.random.Generator, count: int = 150) -> tuple[np.ndarray, n
     return scene[:, :2] / scene[:, 2:], moved[:, :2] / moved[:, 2:], turn, shift
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_exact_matches_give_the_pose(seed: int) -> None:
     points0, points1, turn, shift = two_views(np.random.default_rng(seed))
