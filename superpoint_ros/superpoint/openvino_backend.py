@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import warnings
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -33,8 +36,7 @@ class OpenVinoBackend:
     """
 
     def __init__(self, network: SuperPointNetwork, precision: str) -> None:
-        import openvino
-
+        openvino = _openvino_without_telemetry()
         core = openvino.Core()
         if _CAPABILITIES.get(precision) not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ValueError(f"precision {precision!r} is not to be had with OpenVINO on this CPU")
@@ -54,6 +56,12 @@ class OpenVinoBackend:
         outputs = self._request.infer([images.numpy()], share_inputs=True, share_outputs=True)
         keypoint_logits, descriptor_map = (torch.from_numpy(np.asarray(output)) for output in outputs.values())
         return NetworkOutput(keypoint_logits.permute(0, 3, 1, 2), descriptor_map.permute(0, 3, 1, 2))
+
+
+def _openvino_without_telemetry() -> ModuleType:
+    """Import OpenVINO, which otherwise reports its import and every conversion to its makers over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: importing it fails
+    return importlib.import_module("openvino")
 
 
 class _ChannelsLast(nn.Module):

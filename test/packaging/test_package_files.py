@@ -41,6 +41,19 @@ def test_messages_import_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+def test_openvino_reports_nothing_to_its_makers() -> None:
+    pytest.importorskip("openvino")
+    code = """
+import sys, numpy
+from superpoint_ros.superpoint import SuperPointExtractor
+extractor = SuperPointExtractor.from_pretrained("random", device="cpu", backend="openvino", precision="fp32")
+extractor(numpy.zeros((64, 64), numpy.uint8))
+assert "openvino.tools.ovc" in sys.modules
+sys.exit(sys.modules.get("openvino_telemetry") is not None)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 @pytest.mark.parametrize("distribution", BUILT_FOR)
 def test_everything_is_installed(distribution: str) -> None:
     install = ROOT / "install" / distribution
