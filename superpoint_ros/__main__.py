@@ -10,6 +10,7 @@ COMMANDS = {
     "extract": ("superpoint_ros.superpoint.extract", "find keypoints in images, write them and a picture of them"),
     "prepare-data": ("superpoint_ros.training.prepare", "fetch freely licensed pictures and build the training data"),
     "train": ("superpoint_ros.training.train", "train a model"),
+    "export": ("superpoint_ros.training.export", "turn a training run into a weights folder"),
     "evaluate": ("superpoint_ros.evaluation.evaluate", "measure weights against classical detectors"),
     "benchmark": ("superpoint_ros.evaluation.speed", "time whole extractors against transformers and OpenCV"),
 }
