@@ -241,11 +241,15 @@ class Connection:
         probe, first = self._probe, self._first
         self.keypoints = probe.collect(KeypointArray, f"{self._camera}/keypoints")
         patience, deadline = 0.5, time.monotonic() + TIMEOUT  # seconds
-        while not any(result.header.stamp == first.header.stamp for result in self.keypoints):
+
+        def is_answered() -> bool:
+            return any(result.header.stamp == first.header.stamp for result in self.keypoints)
+
+        while not is_answered():
             assert time.monotonic() < deadline, f"no keypoints of {self._camera}"
             first.header.stamp = probe.next_stamp()
             self.publish(first)
-            probe.spin_for(patience, unless=lambda: bool(self.keypoints))
+            probe.spin_for(patience, unless=is_answered)
             patience *= 1.5
         del self.keypoints[:]
 
