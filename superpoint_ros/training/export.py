@@ -17,7 +17,7 @@ from .train import load_config
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``export``."""
     parser.add_argument("--config", type=Path, required=True, help="YAML that the run was trained with")
-    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/<name>)")
+    parser.add_argument("--run", dest="run_folder", type=Path, help="folder of the run (default: runs/<name>)")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--threshold", type=float, default=0.005, help="recommended keypoint threshold")
     parser.add_argument("--subpixel", default="soft_argmax", choices=get_args(Subpixel), help="recommended refinement")
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run ``export`` and return the exit status."""
     config = load_config(args.config)
-    checkpoint = (args.run or Path("runs") / config.name) / "checkpoint.pt"
+    checkpoint = (args.run_folder or Path("runs") / config.name) / "checkpoint.pt"
     if not checkpoint.is_file():
         raise ValueError(f"{checkpoint}: no such file; train first, or name the run with --run")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["network"]

@@ -102,7 +102,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, required=True, help="YAML of the model, e.g. config/training/default.yaml"
     )
-    parser.add_argument("--run", type=Path, help="folder of checkpoints and metrics (default: runs/<name>)")
+    parser.add_argument(
+        "--run", dest="run_folder", type=Path, help="folder of checkpoints and metrics (default: runs/<name>)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
     parser.add_argument("--minutes", type=float, help="replaces the budget of the configuration")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
@@ -118,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
             TrainingConfig, {**yaml.safe_load(args.config.read_text()), "minutes": args.minutes, "steps": 0}
         )
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device)
-    Trainer(config, args.run or Path("runs") / config.name, device).train()
+    Trainer(config, args.run_folder or Path("runs") / config.name, device).train()
     return 0
 
 

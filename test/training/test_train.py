@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from superpoint_ros.__main__ import main
 from superpoint_ros.superpoint import SuperPointConfig, load_checkpoint
-from superpoint_ros.training import export
 from superpoint_ros.training.optimizer import orthogonalise
 from superpoint_ros.training.train import Phase, Trainer, TrainingConfig, ValidationOptions, load_config
 
@@ -49,6 +49,18 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
     assert torch.equal(whole.log_inverse_temperature, resumed.log_inverse_temperature)
+
+
+def test_the_command_trains_into_the_named_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        "name: tiny\nsteps: 2\nsynthetic_size: [64, 64]\nvalidation: {pairs: 0}\n"
+        "phases: [{height: 32, width: 32, pairs: 1}]\n"
+    )
+    assert main(["train", "--config", str(config), "--run", str(tmp_path / "run"), "--device", "cpu"]) == 0
+    assert (tmp_path / "run/checkpoint.pt").is_file()
+    assert main(["train", "--config", str(tmp_path / "absent.yaml")]) == 1
+    assert "absent.yaml" in capsys.readouterr().err
 
 
 def test_kill_while_saving_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,12 +110,8 @@ def test_exported_folder_loads_as_the_trained_network(tmp_path: Path) -> None:
         "name: small\nnetwork: {encoder_hidden_sizes: [8, 8, 8, 8], decoder_hidden_size: 16, "
         "descriptor_decoder_dim: 16, batch_norm: before_relu, descriptor_grid: cell_centers}\n"
     )
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    export.add_arguments(parser)
     arguments = ["--config", config, "--run", tmp_path / "run", "--output", tmp_path / "out", "--threshold", "0.02"]
-    assert export.run(parser.parse_args([str(argument) for argument in arguments])) == 0
+    assert main(["export", *map(str, arguments)]) == 0
     loaded = load_checkpoint(tmp_path / "out")
     assert loaded.config.keypoint_threshold == 0.02
     assert loaded.config.descriptor_grid == "cell_centers"
