@@ -11,7 +11,7 @@ import torch
 
 from ..superpoint.checkpoints import Checkpoint, save_pretrained
 from ..superpoint.config import PreprocessorConfig, Subpixel
-from .train import load_config
+from .configuration import load_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,94 +7,24 @@ import csv
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_type_hints
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..superpoint.config import SuperPointConfig
 from ..superpoint.decoding import sample_descriptors
 from ..superpoint.network import SuperPointNetwork
 from ..superpoint.options import DetectionOptions
-from .dataset import CropStore, PairBatch, PairOptions
+from .configuration import Phase, TrainingConfig, load_config
+from .dataset import CropStore, PairBatch
 from .losses import Correspondences, descriptor_loss, detector_loss, localisation_loss, soft_targets
 from .optimizer import build_optimizers
 from .plots import plot_run
 from .synthetic_shapes import SyntheticShapes
 from .validation import ValidationPairs, validate, validation_pairs
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Views of (height, width) pixels in batches of `pairs`, until a share of the budget is spent.
-
-    `scale` is the range of magnification of the first view against the crop.
-    """
-
-    until: float = 1.0
-    height: int = 160
-    width: int = 160
-    pairs: int = 8
-    scale: tuple[float, float] = (0.55, 1.25)
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the three losses; `label_sigma` is the width of the soft labels in pixels."""
-
-    detector: float = 8.0
-    localisation: float = 1.0
-    descriptor: float = 1.0
-    label_sigma: float = 0.6
-
-
-@dataclass(frozen=True)
-class ValidationOptions:
-    """When and how to validate: every `minutes`, on `pairs` pairs of (height, width) views."""
-
-    minutes: float = 10.0
-    pairs: int = 60
-    height: int = 240
-    width: int = 320
-    threshold: float = 0.01
-    seed: int = 1
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Everything that makes a training run what it is; read from YAML.
-
-    With `synthetic_size` (height, width) the images are MagicPoint's synthetic shapes instead of
-    `crops` with `labels`. The budget is `steps` or, if that is 0, `minutes` of running time, in which
-    validation counts and interruptions do not.
-    """
-
-    name: str
-    seed: int = 0
-    crops: str = "data/crops_train.npy"
-    labels: str = "data/labels_train.npy"
-    synthetic_size: tuple[int, ...] = ()
-    validation_crops: str = "data/crops_validation.npy"
-    steps: int = 0
-    minutes: float = 90.0
-    lr: float = 3e-3
-    muon_lr: float = 0.0
-    weight_decay: float = 0.01
-    warmup_steps: int = 100
-    clip: float = 5.0
-    dustbin_bias: float = 5.0
-    phases: tuple[Phase, ...] = (Phase(),)
-    pairs: PairOptions = field(default_factory=PairOptions)
-    loss: LossWeights = LossWeights()
-    validation: ValidationOptions = ValidationOptions()
-    network: SuperPointConfig = field(
-        default_factory=lambda: SuperPointConfig(batch_norm="before_relu", descriptor_grid="cell_centers")
-    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,46 +46,10 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.minutes:
-        config = build_dataclass(
-            TrainingConfig, {**yaml.safe_load(args.config.read_text()), "minutes": args.minutes, "steps": 0}
-        )
+        config = replace(config, minutes=args.minutes, steps=0)
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device)
     Trainer(config, args.run_folder or Path("runs") / config.name, device).train()
     return 0
-
-
-def load_config(path: Path) -> TrainingConfig:
-    """Read a training configuration.
-
-    Raises
-    ------
-    ValueError
-        If a field is unknown or a value impossible; the message names file and field.
-    """
-    try:
-        config: TrainingConfig = build_dataclass(TrainingConfig, yaml.safe_load(path.read_text()))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
-    return config
-
-
-def build_dataclass(kind: Any, values: Any) -> Any:
-    """Build nested dataclasses from the mappings and lists of a YAML file."""
-    if not isinstance(values, dict):
-        raise ValueError(f"{kind.__name__}: expected a mapping, got {values!r}")
-    hints = get_type_hints(kind)
-    unknown = values.keys() - {item.name for item in fields(kind)}
-    if unknown:
-        raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
-    built = {}
-    for name, value in values.items():
-        if is_dataclass(hints[name]):
-            built[name] = build_dataclass(hints[name], value)
-        elif hints[name] == tuple[Phase, ...]:
-            built[name] = tuple(build_dataclass(Phase, item) for item in value)
-        else:
-            built[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**built)
 
 
 class Trainer:

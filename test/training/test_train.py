@@ -7,8 +7,9 @@ import torch
 
 from superpoint_ros.__main__ import main
 from superpoint_ros.superpoint import SuperPointConfig, load_checkpoint
+from superpoint_ros.training.configuration import Phase, TrainingConfig, ValidationOptions, load_config
 from superpoint_ros.training.optimizer import orthogonalise
-from superpoint_ros.training.train import Phase, Trainer, TrainingConfig, ValidationOptions, load_config
+from superpoint_ros.training.train import Trainer
 
 SMALL = TrainingConfig(
     name="small",
