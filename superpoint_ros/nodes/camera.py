@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
-from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -56,10 +55,23 @@ class Camera:
         Start of the topics' names.
     image_transport : {"raw", "compressed"}
         What to subscribe to.
+    depth : int
+        Images the middleware keeps while the executor is busy.
     offer : callable
         Takes a frame to process; returns False if an older one was dropped for it.
     process_unwatched : callable
         Returns whether images are wanted even while nobody subscribes to results.
+
+    Attributes
+    ----------
+    name : str
+        As given.
+    image_topic : str
+        Full name of the topic with the images, after remapping.
+    statistics : StreamStatistics
+        Since the camera was made.
+    subscription : AdoptingSubscription or None
+        None unless subscribed.
     """
 
     def __init__(
@@ -67,6 +79,7 @@ class Camera:
         node: LifecycleNode,
         name: str,
         image_transport: str,
+        depth: int,
         offer: Callable[[Frame], bool],
         process_unwatched: Callable[[], bool],
     ) -> None:
@@ -74,11 +87,13 @@ class Camera:
         self.statistics = StreamStatistics()
         self.subscription: AdoptingSubscription[Any] | None = None
         self._node = node
+        self._depth = depth
         self._offer = offer
         self._process_unwatched = process_unwatched
         self._last_warning = -_WARNING_PERIOD
         topic, self._message_type = _MESSAGE_TYPES[image_transport]
-        self._image_topic = f"{name}/{topic}"
+        self._topic = f"{name}/{topic}"
+        self.image_topic: str = node.resolve_topic_name(self._topic)
         self._keypoints = node.create_lifecycle_publisher(KeypointArray, f"{name}/keypoints", QoSProfile(depth=5))
         self._overlay = node.create_lifecycle_publisher(Image, f"{name}/keypoints_image", QoSProfile(depth=1))
 
@@ -89,7 +104,9 @@ class Camera:
 
     def subscribe(self) -> None:
         """Start to receive images."""
-        self.subscription = AdoptingSubscription(self._node, self._message_type, self._image_topic, self._receive)
+        self.subscription = AdoptingSubscription(
+            self._node, self._message_type, self._topic, self._receive, self._depth
+        )
         self.subscription.adopt()
 
     def unsubscribe(self) -> None:
@@ -123,9 +140,8 @@ class Camera:
             self._node.get_logger().warning(text)
 
     def _receive(self, message: Image | CompressedImage) -> None:
-        age = (self._node.get_clock().now() - Time.from_msg(message.header.stamp)).nanoseconds * 1e-9
-        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
-        self.statistics.received(stamp, age)
+        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9  # rclpy's Time refuses negative ones
+        self.statistics.received(stamp, age=self._node.get_clock().now().nanoseconds * 1e-9 - stamp)
         try:
             image_conversion.check(message)
         except image_conversion.ImageError as error:
@@ -139,8 +155,7 @@ class Camera:
     def drop_malformed(self, error: image_conversion.ImageError) -> None:
         """Count and report an image that cannot be processed."""
         self.statistics.count("malformed")
-        topic = self.subscription.topic if self.subscription else self._image_topic
-        self.warn(f"image on {topic} dropped: {error}")
+        self.warn(f"image on {self.image_topic} dropped: {error}")
 
     def _is_wanted(self) -> bool:
         return self._keypoints.get_subscription_count() > 0 or self.overlay_is_watched or self._process_unwatched()

@@ -31,6 +31,9 @@ if TYPE_CHECKING:  # PyTorch is imported at configure, where its absence can be 
 
 _DIAGNOSTICS_PERIOD = 1.0  # seconds
 _ADOPTION_PERIOD = 0.5  # seconds
+# Images the middleware keeps. "latest" empties it at once, but for moments in which another callback keeps the
+# executor; "all" makes it wait for the model.
+_DEPTHS = {"latest": 10, "all": 100}
 
 
 class Detector(LifecycleNode):
@@ -80,8 +83,9 @@ class Detector(LifecycleNode):
             self.get_logger().warning("weights are RANDOM, for tests only: keypoints and descriptors mean nothing")
         model = self._extractor
         self.get_logger().info(f"{model.model_name} on {model.device} ({model.backend}, {model.precision})")
+        depth = _DEPTHS[parameters.frame_policy]
         self._cameras = [
-            Camera(self, name, parameters.image_transport, self._offer, self._process_unwatched)
+            Camera(self, name, parameters.image_transport, depth, self._offer, self._process_unwatched)
             for name in parameters.cameras
         ]
         return super().on_configure(state)
@@ -132,7 +136,8 @@ class Detector(LifecycleNode):
     # Images
 
     def _offer(self, frame: Frame) -> bool:
-        assert self._worker is not None, "cameras are subscribed only while the worker runs"
+        if self._worker is None:  # the image was under way when the node was deactivated
+            return True
         return self._worker.offer(frame.camera.name, frame)
 
     def _process(self, frame: Frame) -> None:
@@ -217,7 +222,7 @@ class Detector(LifecycleNode):
         message.status = [diagnostics.model_status(name, state, self._failure, self._extractor)]
         message.status += [
             diagnostics.camera_status(
-                name, camera.name, camera.subscription.topic, camera.subscription.mismatch, camera.statistics.snapshot()
+                name, camera.name, camera.image_topic, camera.subscription.mismatch, camera.statistics.snapshot()
             )
             for camera in self._cameras
             if camera.subscription is not None

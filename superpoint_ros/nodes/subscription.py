@@ -16,21 +16,21 @@ from sensor_msgs.msg import CompressedImage, Image
 
 ImageMessage = TypeVar("ImageMessage", Image, CompressedImage)
 
-_DEPTH = 10  # the callback only stores, so this fills only while another callback keeps the executor
 
-
-def adopted_qos(offers: Sequence[QoSProfile]) -> QoSProfile:
+def adopted_qos(offers: Sequence[QoSProfile], depth: int) -> QoSProfile:
     """Return the strongest quality of service that every one of the publishers' offers satisfies.
 
     Parameters
     ----------
     offers : sequence of QoSProfile
         Of the topic's publishers; with none, what a publisher has by default: reliable, volatile.
+    depth : int
+        Messages to keep.
     """
     reliable = all(offer.reliability != ReliabilityPolicy.BEST_EFFORT for offer in offers)
     latched = len(offers) > 0 and all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
     return QoSProfile(
-        depth=_DEPTH,
+        depth=depth,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
@@ -49,6 +49,8 @@ class AdoptingSubscription(Generic[ImageMessage]):
         May be relative; remappings apply.
     callback : callable
         Takes a message.
+    depth : int
+        Messages the middleware keeps while the executor is busy.
 
     Attributes
     ----------
@@ -57,20 +59,22 @@ class AdoptingSubscription(Generic[ImageMessage]):
     """
 
     def __init__(
-        self, node: Node, message_type: type[ImageMessage], topic: str, callback: Callable[[ImageMessage], None]
+        self,
+        node: Node,
+        message_type: type[ImageMessage],
+        topic: str,
+        callback: Callable[[ImageMessage], None],
+        depth: int,
     ) -> None:
         self._node = node
         self._message_type = message_type
         self._topic = topic
+        self._full_topic = node.resolve_topic_name(topic)
         self._callback = callback
+        self._depth = depth
         self._followed = ""
         self.mismatch = ""
-        self._subscribe(adopted_qos(()))
-
-    @property
-    def topic(self) -> str:
-        """The full name, after remapping."""
-        return str(self._subscription.topic_name)
+        self._subscribe(adopted_qos((), depth))
 
     def adopt(self) -> None:
         """Look at the publishers and follow them; to be called every now and then."""
@@ -81,21 +85,23 @@ class AdoptingSubscription(Generic[ImageMessage]):
             self._follow(offers)
         elif infos:
             others = ", ".join(sorted({info.topic_type for info in infos}))
-            self.mismatch = f"{self.topic} carries {others} but {self._type_name} is expected: check image_transport"
+            self.mismatch = (
+                f"{self._full_topic} carries {others} but {self._type_name} is expected: check image_transport"
+            )
 
     def destroy(self) -> None:
         """Unsubscribe."""
         self._node.destroy_subscription(self._subscription)
 
     def _follow(self, offers: Sequence[QoSProfile]) -> None:
-        qos = adopted_qos(offers)
+        qos = adopted_qos(offers, self._depth)
         if _policies(qos) != _policies(self._qos):
             self.destroy()
             self._subscribe(qos)
         offered = "; ".join(sorted({_policies(offer) for offer in offers}))
         if offered != self._followed:
             self._followed = offered
-            self._node.get_logger().info(f"subscribed to {self.topic} as {_policies(qos)} (offered: {offered})")
+            self._node.get_logger().info(f"subscribed to {self._full_topic} as {_policies(qos)} (offered: {offered})")
 
     def _subscribe(self, qos: QoSProfile) -> None:
         self._qos = qos

@@ -123,6 +123,15 @@ def test_header_is_the_image_s(detector: SimpleNamespace) -> None:
     assert result.header == message.header  # the stamp too
 
 
+def test_a_stamp_before_1970_harms_nothing(detector: SimpleNamespace, probe: Probe) -> None:
+    message = image_message(RGB, "rgb8")
+    message.header.stamp.sec = -5
+    detector.raw.publish(message)
+    probe.wait_until(
+        lambda: detector.raw.keypoints[-1:] and detector.raw.keypoints[-1].header.stamp.sec == -5, "keypoints"
+    )
+
+
 def test_names_the_weights(detector: SimpleNamespace, extractor: SuperPointExtractor) -> None:
     result = detector.raw.result(image_message(RGB, "rgb8"))
     assert result.model == extractor.model_name

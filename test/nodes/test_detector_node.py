@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -302,4 +303,16 @@ def test_sigint_while_the_model_loads(start_node: Callable[..., NodeProcess], pr
     node = start_node("detector", MODEL, "-r", "__node:=hasty")
     probe.wait_until(lambda: "hasty" in probe.get_node_names(), "the node to exist")
     assert node.stop(signal.SIGINT) == 0
+    assert "Traceback" not in node.output
+
+
+def test_missing_pytorch_fails_configure_with_one_sentence(
+    start_node: Callable[..., NodeProcess], probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    node = start_node("detector", MODEL, "-r", "__node:=torchless")
+    node.wait_for_output("cannot configure: torch cannot be imported; PyTorch is needed: pip install torch")
+    assert probe.state("torchless") == "unconfigured"
+    assert node.stop() == 0
     assert "Traceback" not in node.output
