@@ -12,7 +12,7 @@ from .parameters import check, parameter
 if TYPE_CHECKING:  # so that parameters can be read and set where PyTorch is missing
     from superpoint_ros.superpoint import DetectionOptions
 
-_TOPIC_PREFIX = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*")
+_TOPIC_PREFIX = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 
 
 def _are_cameras(names: tuple[str, ...]) -> bool:
@@ -103,8 +103,9 @@ class DetectorParameters:
         live=True,
     )
     subpixel: Literal["none", "quadratic", "soft_argmax"] = parameter(
-        "none",
-        "Refinement of keypoint positions: none, the vertex of a parabola, or the mean weighted by score.",
+        "soft_argmax",
+        "Refinement of keypoint positions: none, the vertex of a parabola, or the mean weighted by score. The default "
+        "is what the bundled weights measure best with.",
         choices=("none", "quadratic", "soft_argmax"),
         live=True,
     )

@@ -59,7 +59,7 @@ def detect(detector: SimpleNamespace) -> Callable[[], KeypointArray]:
         ("nms_radius", 20, lambda message: 0 < len(message.x) < 40),
         ("border", 40, lambda message: len(message.x) > 0 and min(message.y) >= 40 and max(message.y) <= 96 - 41),
         ("resize", 64, lambda message: message.width == 128 and 0 < len(message.x) < 150),
-        ("subpixel", "quadratic", lambda message: any(x != round(x) for x in message.x)),
+        ("subpixel", "none", lambda message: all(x == round(x) for x in message.x)),
         ("publish_descriptors", False, lambda message: message.descriptor_size == len(message.descriptors) == 0),
         ("descriptor_type", "int8", lambda message: len(message.descriptors_int8) == 256 * len(message.x) > 0),
     ],

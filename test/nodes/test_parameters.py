@@ -14,7 +14,7 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 from superpoint_ros.nodes.detector_parameters import DetectorParameters
 from superpoint_ros.nodes.parameter_docs import documents
 from superpoint_ros.nodes.parameters import changed, declarations
-from superpoint_ros.superpoint import DetectionOptions
+from superpoint_ros.superpoint import DetectionOptions, load_checkpoint
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,8 +31,9 @@ def test_parameter_file_holds_every_parameter_with_its_default() -> None:
     assert given == asdict(DetectorParameters())
 
 
-def test_detection_options_default_to_the_library_s() -> None:
-    assert DetectorParameters().detection_options() == DetectionOptions()
+def test_detection_options_default_to_what_the_bundled_weights_recommend() -> None:
+    recommended = DetectionOptions.from_config(load_checkpoint("default").config)
+    assert DetectorParameters().detection_options() == recommended
 
 
 def test_every_parameter_has_a_description() -> None:
@@ -60,6 +61,8 @@ BAD_VALUES = [
     ("cameras", ("left", "left")),
     ("cameras", ("left camera",)),
     ("cameras", ("1st",)),
+    ("cameras", ("kamerä",)),
+    ("cameras", ("left/",)),
     ("cameras", "camera"),
     ("image_transport", "theora"),
     ("frame_policy", "oldest"),
