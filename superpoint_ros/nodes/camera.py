@@ -139,6 +139,11 @@ class Camera:
             self._last_warning = now
             self._node.get_logger().warning(text)
 
+    def drop_malformed(self, error: image_conversion.ImageError) -> None:
+        """Count and report an image that cannot be processed."""
+        self.statistics.count("malformed")
+        self.warn(f"image on {self.image_topic} dropped: {error}")
+
     def _receive(self, message: Image | CompressedImage) -> None:
         stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9  # rclpy's Time refuses negative ones
         self.statistics.received(stamp, age=self._node.get_clock().now().nanoseconds * 1e-9 - stamp)
@@ -151,11 +156,6 @@ class Camera:
             self.statistics.count("unwatched")
         elif not self._offer(Frame(self, message, time.monotonic())):
             self.statistics.count("overload")
-
-    def drop_malformed(self, error: image_conversion.ImageError) -> None:
-        """Count and report an image that cannot be processed."""
-        self.statistics.count("malformed")
-        self.warn(f"image on {self.image_topic} dropped: {error}")
 
     def _is_wanted(self) -> bool:
         return self._keypoints.get_subscription_count() > 0 or self.overlay_is_watched or self._process_unwatched()

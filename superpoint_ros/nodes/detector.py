@@ -71,24 +71,25 @@ class Detector(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and advertise; on failure the node stays unconfigured and can be configured again."""
-        parameters = self._parameters_now
         try:
-            self._extractor = load_extractor(parameters)
-        except ModelError as error:
-            self._failure = str(error)
-            self.get_logger().error(f"cannot configure: {error}")
+            self._configure(self._parameters_now)
+        except Exception as error:  # rclpy would swallow it without a word
+            self._failure = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
+            self.get_logger().error(f"cannot configure: {self._failure}")
+            self.release()
             return TransitionCallbackReturn.FAILURE
         self._failure = ""
+        return super().on_configure(state)
+
+    def _configure(self, parameters: DetectorParameters) -> None:
+        model = self._extractor = load_extractor(parameters)
         if parameters.weights == "random":
             self.get_logger().warning("weights are RANDOM, for tests only: keypoints and descriptors mean nothing")
-        model = self._extractor
         self.get_logger().info(f"{model.model_name} on {model.device} ({model.backend}, {model.precision})")
         depth = _DEPTHS[parameters.frame_policy]
-        self._cameras = [
-            Camera(self, name, parameters.image_transport, depth, self._offer, self._process_unwatched)
-            for name in parameters.cameras
-        ]
-        return super().on_configure(state)
+        for name in parameters.cameras:
+            camera = Camera(self, name, parameters.image_transport, depth, self._offer, self._process_unwatched)
+            self._cameras.append(camera)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and compute."""
@@ -149,9 +150,8 @@ class Detector(LifecycleNode):
         except image_conversion.ImageError as error:
             camera.drop_malformed(error)
         except Exception as error:
-            if self.context.ok():  # otherwise the process is ending and cannot publish
-                camera.statistics.count("failed")
-                camera.warn(f"image of camera {camera.name} failed: {type(error).__name__}: {error}")
+            camera.statistics.count("failed")
+            camera.warn(f"image on {camera.image_topic} failed: {type(error).__name__}: {error}")
 
     def _detect(self, frame: Frame) -> None:
         assert self._extractor is not None, "the worker runs only while a model is loaded"
@@ -234,23 +234,28 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; returns the exit code."""
     # rclpy's own handlers would pull the context away under a node that is still loading its model or publishing.
     _on_stop_signals(signal.default_int_handler)
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    node = None
     try:
-        node = Detector()
-        node.start()
-        rclpy.spin(node)  # the timers wake it often enough to see a signal
+        return _run(args)
     except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except ValueError as error:
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+def _run(args: list[str] | None) -> int:
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = Detector()
+    except (ValueError, RuntimeError) as error:  # a parameter that is not allowed, arguments that ROS cannot read
         print(f"detector: {error}", file=sys.stderr)
         return 1
+    try:
+        node.start()
+        rclpy.spin(node)  # the timers wake it often enough to see a signal
     finally:
         _on_stop_signals(signal.SIG_IGN)  # a second signal must not cut the clean-up short
-        if node is not None:
-            node.release()
-            node.destroy_node()
-        rclpy.try_shutdown()
+        node.release()
+        node.destroy_node()
     return 0
 
 

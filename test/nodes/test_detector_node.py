@@ -289,6 +289,12 @@ def test_bad_parameter_at_start_ends_with_one_sentence(
     assert reason in node.output and "Traceback" not in node.output and len(node.output.splitlines()) == 1
 
 
+def test_unreadable_parameter_file_ends_without_a_traceback(start_node: Callable[..., NodeProcess]) -> None:
+    node = start_node("detector", MODEL, "--params-file", "/nonexistent.yaml")
+    assert node.process.wait(60) == 1
+    assert "/nonexistent.yaml" in node.output and "Traceback" not in node.output
+
+
 def test_sigint_during_work_ends_with_0_and_no_traceback(
     detect: Callable[[], KeypointArray], detector: SimpleNamespace
 ) -> None:
