@@ -23,7 +23,7 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -261,18 +261,33 @@ def _to_rgb(pixels: UInt8Image, color: str) -> UInt8Image:
     return _convert_color(packed, "rgb8")
 
 
-def _color_converter() -> Callable[[_PackedImage, str], UInt8Image]:
-    """Return the installed library's conversion: cv_bridge of a ROS distribution, or rosbags-image."""
-    convert: Any
+_ColorConverter: TypeAlias = Callable[[_PackedImage, str], UInt8Image]
+
+
+def _cv_bridge() -> _ColorConverter:
+    from cv_bridge import CvBridge
+
+    return cast(_ColorConverter, CvBridge().imgmsg_to_cv2)
+
+
+def _rosbags_image() -> _ColorConverter:
+    from rosbags.image import message_to_cvimage
+
+    return cast(_ColorConverter, message_to_cvimage)
+
+
+def _color_converter() -> _ColorConverter:
+    """Return the conversion of cv_bridge, or of rosbags-image where there is no cv_bridge.
+
+    Under NumPy 2, which pip may bring, rosbags-image goes first: the cv_bridge of Jazzy and Kilted is compiled for
+    NumPy 1 and would crash the process.
+    """
+    is_numpy_1 = np.lib.NumpyVersion(np.__version__) < "2.0.0"
+    first, second = (_cv_bridge, _rosbags_image) if is_numpy_1 else (_rosbags_image, _cv_bridge)
     try:
-        from cv_bridge import CvBridge
-
-        convert = CvBridge().imgmsg_to_cv2
+        return first()
     except ImportError:
-        from rosbags.image import message_to_cvimage
-
-        convert = message_to_cvimage
-    return cast(Callable[[_PackedImage, str], UInt8Image], convert)
+        return second()
 
 
 _convert_color = _color_converter()
