@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import signal
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import Any
 import cv2
 import rclpy
 from rclpy.duration import Duration
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -24,7 +24,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from .parameters import check, declare, parameter
+from .parameters import TOPIC_PREFIX, check, declare, parameter
 from .sources import CameraCalibration, Frame, FrameFormat, Source, SourceError, looped, open_source, silence_opencv
 
 LARGEST_LAG = 0.1
@@ -43,7 +43,7 @@ class PlayerSettings:
     camera_name: str = parameter(
         "camera",
         "Images go to <camera_name>/image_raw, calibration to <camera_name>/camera_info.",
-        accepts=lambda name: re.fullmatch(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", name) is not None,
+        accepts=lambda name: TOPIC_PREFIX.fullmatch(name) is not None,
         constraint="a text that can start a topic name",
     )
     frame_id: str = parameter("", "frame_id of the headers; empty for <camera_name>_optical_frame.")
@@ -249,15 +249,20 @@ def main() -> int:
     stop = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: stop.set())
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = Node("camera_player")
+    try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        node = Node("camera_player")
+    except (ValueError, RuntimeError, OSError) as error:  # arguments that ROS cannot read
+        print(f"camera_player: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
     try:
         settings = declare(node, PlayerSettings, read_only=True)
         count = CameraPlayer(node, settings, stop).run()
         node.get_logger().info(f"published {count} frames of {settings.source}")
         return 0
-    except ValueError as error:  # a bad parameter or a bad source
-        node.get_logger().fatal(str(error))
+    except (ValueError, NameValidationException) as error:  # a bad parameter, a bad source, a name that is too long
+        node.get_logger().fatal(" ".join(str(error).split()))
         return 1
     finally:
         node.destroy_node()

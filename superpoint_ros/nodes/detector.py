@@ -74,7 +74,8 @@ class Detector(LifecycleNode):
         try:
             self._configure(self._parameters_now)
         except Exception as error:  # rclpy would swallow it without a word
-            self._failure = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
+            self._failure = " ".join(reason.split())
             self.get_logger().error(f"cannot configure: {self._failure}")
             self.release()
             return TransitionCallbackReturn.FAILURE
@@ -246,7 +247,7 @@ def _run(args: list[str] | None) -> int:
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = Detector()
-    except (ValueError, RuntimeError) as error:  # a parameter that is not allowed, arguments that ROS cannot read
+    except (ValueError, RuntimeError, OSError) as error:  # a parameter that is not allowed, arguments that ROS cannot read
         print(f"detector: {error}", file=sys.stderr)
         return 1
     try:

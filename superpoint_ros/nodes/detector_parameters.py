@@ -7,16 +7,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from .parameters import check, parameter
+from .parameters import TOPIC_PREFIX, check, parameter
 
 if TYPE_CHECKING:  # so that parameters can be read and set where PyTorch is missing
     from superpoint_ros.superpoint import DetectionOptions
 
-_TOPIC_PREFIX = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
-
 
 def _are_cameras(names: tuple[str, ...]) -> bool:
-    return len(names) > 0 and len(set(names)) == len(names) and all(_TOPIC_PREFIX.fullmatch(name) for name in names)
+    return len(names) > 0 and len(set(names)) == len(names) and all(TOPIC_PREFIX.fullmatch(name) for name in names)
 
 
 def _is_value_range(values: tuple[float, ...]) -> bool:

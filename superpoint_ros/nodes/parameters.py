@@ -7,6 +7,7 @@ the validation, ``docs/parameters.md`` and the YAML file all come from there, an
 from __future__ import annotations
 
 import dataclasses
+import re
 import textwrap
 from array import array
 from collections.abc import Callable, Mapping
@@ -27,6 +28,9 @@ class _Dataclass(Protocol):
 
 
 Settings = TypeVar("Settings", bound=_Dataclass)
+
+TOPIC_PREFIX = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
+"""What a topic's name can start with; to be matched in full."""
 
 
 @dataclass(frozen=True)

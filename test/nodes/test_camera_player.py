@@ -180,6 +180,8 @@ def _calibration_of_another_size(folder):
         ),
         (lambda folder: {"rate": -1.0}, "rate must be"),
         (lambda folder: {"camera_name": "my camera"}, "camera_name must be"),
+        (lambda folder: {"camera_name": "kamerä"}, "camera_name must be"),
+        (lambda folder: {"camera_name": 300 * "a"}, "Invalid topic name"),
     ],
     ids=itertools.count(),
 )
@@ -188,3 +190,11 @@ def test_errors_take_one_line_and_exit_code_1(start_node, tmp_path, make, messag
     assert player.process.wait(60) == 1
     assert len(player.output.splitlines()) == 1, player.output
     assert re.search(rf"\[FATAL\].*{message}", player.output)
+
+
+@pytest.mark.parametrize("executable", ["camera_player", "detector"])
+def test_arguments_that_ros_cannot_read_take_one_line_and_exit_code_1(start_node, executable):
+    node = start_node(executable, {}, "--params-file", "/nonexistent.yaml")
+    assert node.process.wait(60) == 1
+    (line,) = (line for line in node.output.splitlines() if "[rcl]" not in line)  # which has its own say
+    assert re.match(rf"{executable}: .*/nonexistent\.yaml", line)
