@@ -44,7 +44,7 @@ class Checkpoint:
     Attributes
     ----------
     name : str
-        Where the weights come from and a hash of their values, as ``name@1a2b3c4d``: descriptors of
+        Where the weights come from and a hash of their values and `descriptor_grid`, ``name@1a2b3c4d``: descriptors of
         models with different names must not be matched.
     config : SuperPointConfig
     preprocessor : PreprocessorConfig
@@ -85,9 +85,15 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
         return _load_folder(BUNDLED_WEIGHTS, "superpoint_ros/default")
     if source == "random":
         return random_checkpoint()
-    path = Path(source).expanduser()
+    path = Path(source)
+    if str(source).startswith("~"):
+        path = _expand_user(path)
     if path.is_dir():
         return _load_folder(path, path.resolve().name)
+    if path.is_file() and path.suffix == ".safetensors":  # useless without the configuration beside it
+        if path.name != _WEIGHTS:
+            raise CheckpointError(path, f"a .safetensors file must be called {_WEIGHTS} and lie beside {_CONFIG}")
+        return _load_folder(path.parent, path.resolve().parent.name)
     if path.is_file():
         return _load_file(path)
     if _is_model_id(str(source)):
@@ -203,27 +209,40 @@ def _checked(
     if mismatch:
         raise CheckpointError(source, mismatch)
     state = {key: value.float().contiguous() for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(config.descriptor_grid.encode())
     for key in sorted(state):
         digest.update(key.encode() + state[key].numpy().tobytes())
     return Checkpoint(f"{name}@{digest.hexdigest()[:_HASH_LENGTH]}", config, preprocessor, state)
 
 
+def _expand_user(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:  # no such user
+        raise CheckpointError(path, str(error)) from error
+
+
 def _is_model_id(source: str) -> bool:
+    if source.endswith((".pth", ".pt", ".bin", ".safetensors")):
+        return False
     owner, _, name = source.partition("/")
     return all(part and part.replace("-", "").replace("_", "").replace(".", "").isalnum() for part in (owner, name))
 
 
 def _download(model_id: str) -> Path:
-    by_hand = f"download {_CONFIG} and {_WEIGHTS} of that model by hand and give their folder"
+    by_hand = f"if it is a Hugging Face model, download its {_CONFIG} and {_WEIGHTS} by hand and give their folder"
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise CheckpointError(model_id, f"no such folder, and huggingface_hub is not installed: {by_hand}") from None
+        raise CheckpointError(
+            model_id, f"no such file or folder, and huggingface_hub is not installed: {by_hand}"
+        ) from None
     try:
         return Path(snapshot_download(model_id, allow_patterns=[_CONFIG, _PREPROCESSOR, _WEIGHTS]))
     except Exception as error:  # the hub's, the network's and the cache's errors have no common base
-        raise CheckpointError(model_id, f"cannot be downloaded ({type(error).__name__}): {by_hand}") from error
+        raise CheckpointError(
+            model_id, f"no such file or folder, and no download ({type(error).__name__}): {by_hand}"
+        ) from error
 
 
 def _json_bytes(content: dict[str, Any]) -> bytes:

@@ -40,7 +40,8 @@ class SuperPointExtractor:
         The checkpoint's own by default.
     compatibility : {None, "transformers"}
         "transformers" prepares images, finds keypoints and rounds their coordinates as that library
-        does, to compare or replace it; only on the "torch" backend in fp32.
+        does, to compare or replace it; only on the "torch" backend in fp32. `resize` and `subpixel` have no
+        part in it, and features are ordered by score only where `max_keypoints` cuts some off.
 
     Raises
     ------
@@ -73,7 +74,6 @@ class SuperPointExtractor:
         self.device = str(self._device)
         self.model_name = checkpoint.name
         self.options = options or DetectionOptions.from_config(checkpoint.config)
-        self.descriptor_size = checkpoint.config.descriptor_decoder_dim
         self._descriptor_grid = checkpoint.config.descriptor_grid
         self._network = make_backend(self.backend, checkpoint.network(), self._device, self.precision)
         self._like_transformers = _LikeTransformers(checkpoint, self._device) if compatibility else None
@@ -138,6 +138,8 @@ class SuperPointExtractor:
         """
         if isinstance(images, (np.ndarray, Tensor)):
             return self([images])[0]
+        if not isinstance(images, Sequence):
+            raise TypeError(f"images must be NumPy arrays or torch tensors, got {type(images).__name__}")
         options = self.options
         if self._like_transformers is not None:
             return [self._like_transformers(image, options) for image in images]
@@ -153,10 +155,6 @@ class SuperPointExtractor:
             found = _split(detections, sizes, tuple(resized[indices[0]].shape))
             features.update(zip(indices, found))
         return [features[index] for index in range(len(resized))]
-
-    def warm_up(self, height: int, width: int) -> None:
-        """Run once on an empty image, so that the first real one of that size is as fast as the next."""
-        self(np.zeros((height, width), np.uint8))
 
     @torch.inference_mode()
     def _detect(self, images: list[Tensor], options: DetectionOptions) -> Detections:
@@ -201,5 +199,7 @@ def _split(detections: Detections, sizes: list[tuple[int, ...]], detected_size: 
         if size != detected_size:
             scale = np.array([width / detected_size[1], height / detected_size[0]], np.float32)
             keypoints[index] = (keypoints[index] + np.float32(0.5)) * scale - np.float32(0.5)
+        # Refinement and resizing can lead past the outermost pixel centres.
+        keypoints[index] = keypoints[index].clip(0, np.array([width - 1, height - 1], np.float32))
         features.append(Features(keypoints[index], scores[index], descriptors[index], (width, height)))
     return features

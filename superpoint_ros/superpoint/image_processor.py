@@ -167,7 +167,7 @@ class SuperPointImageProcessor:
 class SuperPointImageProcessorFast(SuperPointImageProcessor):
     """Counterpart of transformers' fast processor: luminance first, then resized and rescaled by torch.
 
-    Differs from `SuperPointImageProcessor` by up to two grey levels. Pillow's filters "bilinear"
+    Differs from `SuperPointImageProcessor` by up to three grey levels. Pillow's filters "bilinear"
     and "bicubic" are available.
     """
 

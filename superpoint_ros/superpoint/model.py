@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .checkpoints import Checkpoint, load_checkpoint, save_pretrained
 from .compatibility import Compatibility
-from .config import PreprocessorConfig, SuperPointConfig
+from .config import CELL_SIZE, PreprocessorConfig, SuperPointConfig
 from .decoding import Detections, decode
 from .network import SuperPointNetwork
 from .options import DetectionOptions
@@ -58,8 +58,9 @@ class SuperPointForKeypointDetection(SuperPointNetwork):
     config : SuperPointConfig, optional
     compatibility : {None, "transformers"}
         "transformers" reproduces that library: keypoints near the right and bottom border stay,
-        up to 7 rows and columns past the last multiple of 8 are lost, and keypoints are ordered by score
-        only where `max_keypoints` cuts some off.
+        up to 7 rows and columns past the last multiple of 8 are lost, keypoints are ordered by score
+        only where `max_keypoints` cuts some off, and `subpixel` and `descriptor_grid`, which it does
+        not know, are "none" and "magicleap".
 
     Attributes
     ----------
@@ -110,7 +111,8 @@ class SuperPointForKeypointDetection(SuperPointNetwork):
         Raises
         ------
         ValueError
-            If `labels` are given or `pixel_values` has another shape.
+            If `labels` are given, `pixel_values` has another shape, or is smaller than a cell of 8 x 8
+            pixels with ``compatibility="transformers"``.
         """
         if labels is not None:
             raise ValueError("labels are not supported: training has its own losses, see superpoint_ros.training")
@@ -119,14 +121,28 @@ class SuperPointForKeypointDetection(SuperPointNetwork):
         height, width = pixel_values.shape[2:]
         images = pixel_values[:, :1]
         like_transformers = self.compatibility == "transformers"
-        image_size = (8 * height, 8 * width) if like_transformers else (height, width)
-        raw = super().forward(images if like_transformers else pad_to_cells(images), output_hidden_states)
-        found = decode(raw, self.options, self.config.descriptor_grid, image_size, row_major=like_transformers)
+        if like_transformers:
+            found, hidden_states = self._detect_like_transformers(images, output_hidden_states)
+        else:
+            raw = super().forward(pad_to_cells(images), output_hidden_states)
+            found = decode(raw, self.options, self.config.descriptor_grid, (height, width))
+            hidden_states = raw.hidden_states
         offset = 0.0 if like_transformers else 0.5
         relative = (found.keypoints + offset) / torch.tensor([width, height], device=images.device)
-        hidden_states = raw.hidden_states if output_hidden_states else None
-        output = _pad(found._replace(keypoints=relative), hidden_states, torch.int if like_transformers else torch.bool)
+        mask_dtype = torch.int if like_transformers else torch.bool
+        output = _pad(found._replace(keypoints=relative), hidden_states if output_hidden_states else None, mask_dtype)
         return output if return_dict else output.to_tuple()
+
+    def _detect_like_transformers(
+        self, images: Tensor, output_hidden_states: bool
+    ) -> tuple[Detections, tuple[Tensor, ...]]:
+        height, width = images.shape[2:]
+        if min(height, width) < CELL_SIZE:
+            raise ValueError(f"images must have at least {CELL_SIZE} x {CELL_SIZE} pixels, got {height} x {width}")
+        raw = super().forward(images, output_hidden_states)
+        far_away = (CELL_SIZE * height, CELL_SIZE * width)  # where transformers takes the borders to be
+        options = replace(self.options, subpixel="none")
+        return decode(raw, options, "magicleap", far_away, row_major=True), raw.hidden_states
 
 
 def _pad(found: Detections, hidden_states: tuple[Tensor, ...] | None, mask_dtype: torch.dtype) -> SuperPointOutput:

@@ -208,9 +208,24 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch) -> None:
     assert load_checkpoint(tmp_path).name == before
 
 
-def test_a_missing_path_is_named() -> None:
-    with pytest.raises(CheckpointError, match=r"no/such/file\.pth: no such file or folder"):
-        load_checkpoint("no/such/file.pth")
+def test_the_weights_file_of_a_folder_stands_for_the_folder(tmp_path) -> None:
+    config = replace(SMALL, subpixel="soft_argmax", descriptor_grid="cell_centers")
+    save_pretrained(tmp_path, random_checkpoint(config))
+    assert load_checkpoint(tmp_path / "model.safetensors").config == config
+    (tmp_path / "model.safetensors").rename(tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"must be called model\.safetensors and lie beside config\.json"):
+        load_checkpoint(tmp_path / "other.safetensors")
+
+
+def test_weights_used_with_another_descriptor_grid_have_another_name() -> None:
+    grids = ("magicleap", "cell_centers")
+    assert len({random_checkpoint(replace(SMALL, descriptor_grid=grid)).name for grid in grids}) == 2
+
+
+@pytest.mark.parametrize("source", ["no/such/file.pth", "models/superpoint_v1.pth", "~nobody-like-this/x"])
+def test_a_missing_path_of_any_form_is_no_model_id(source) -> None:
+    with pytest.raises(CheckpointError, match=f"^{source}: (no such file or folder|Could not determine home)"):
+        load_checkpoint(source)
 
 
 def test_a_model_id_that_cannot_be_had_says_how_to_get_it_by_hand(monkeypatch) -> None:

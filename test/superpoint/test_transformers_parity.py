@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from superpoint_ros.superpoint import (
     SuperPointImageProcessorFast,
     SuperPointOutput,
 )
-from superpoint_ros.superpoint.checkpoints import random_checkpoint, save_pretrained
+from superpoint_ros.superpoint.checkpoints import BUNDLED_WEIGHTS, random_checkpoint, save_pretrained
 
 transformers = pytest.importorskip("transformers")
 from transformers.models.superpoint.image_processing_superpoint import (  # noqa: E402
@@ -49,6 +50,8 @@ def draw_case(seed: int) -> Case:
         max_keypoints=rng.choice([-1, 0, 1, 50, 1000]),
         nms_radius=rng.randint(1, 8),
         border_removal_distance=rng.randint(0, 8),
+        descriptor_grid=rng.choice(["magicleap", "cell_centers"]),  # transformers knows neither of these two
+        subpixel=rng.choice(["none", "soft_argmax"]),
     )
     height, width = rng.randint(64, largest), rng.randint(64, largest)
     return Case(seed, height, width, rng.randint(1, 2 if largest == 720 else 4), config)
@@ -118,7 +121,7 @@ def test_drawn_weights_give_score_maps_that_are_not_flat() -> None:
     model = SuperPointForKeypointDetection(config).eval()
     model.load_state_dict(random_checkpoint(config, 0).state)
     model.options = model.options.__class__(threshold=0.0, max_keypoints=-1)
-    scores = model(torch.rand(1, 1, 128, 128)).scores
+    scores = model(torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))).scores
     assert scores.max() > 3 / 65 > 1 / 130 > scores.min()
 
 
@@ -128,7 +131,7 @@ def test_tuple_output_agrees() -> None:
     state = random_checkpoint(config, 1).state
     ours = SuperPointForKeypointDetection(config, compatibility="transformers").eval()
     ours.load_state_dict(state)
-    pixel_values = torch.rand(2, 3, 64, 80)
+    pixel_values = torch.rand(2, 3, 64, 80, generator=torch.Generator().manual_seed(0))
     our_tuple, their_tuple = (
         ours(pixel_values, return_dict=False),
         their_model(config, state)(pixel_values, return_dict=False),
@@ -177,6 +180,16 @@ def test_processor_lays_out_pixels_the_same_way(data_format) -> None:
 
 
 @pytest.mark.parametrize("do_grayscale", [True, False])
+@pytest.mark.parametrize("shape", [(97, 131, 3), (200, 300, 3)])
+def test_fast_processor_is_close_to_the_exact_one(do_grayscale, shape) -> None:
+    """Both resize with the same filter, in another order and with other rounding."""
+    image = cv2.GaussianBlur(draw_image(3, shape, fractions=False), (0, 0), 3)
+    fast = SuperPointImageProcessorFast(do_grayscale=do_grayscale).preprocess(image, "np")["pixel_values"]
+    exact = TheirProcessor(do_grayscale=do_grayscale).preprocess(image, return_tensors="np")["pixel_values"]
+    np.testing.assert_allclose(fast, exact, atol=3 / 255)
+
+
+@pytest.mark.parametrize("do_grayscale", [True, False])
 def test_fast_processor_agrees(do_grayscale) -> None:
     pytest.importorskip("torchvision")
     from transformers.models.superpoint.image_processing_superpoint_fast import (
@@ -203,6 +216,21 @@ def test_extractor_reproduces_the_whole_chain(tmp_path, shape) -> None:
     extractor = SuperPointExtractor.from_pretrained(tmp_path, device="cpu", compatibility="transformers")
     features = extractor(image)
 
+    np.testing.assert_array_equal(features.keypoints, expected["keypoints"].numpy())
+    np.testing.assert_allclose(features.scores, expected["scores"].numpy(), atol=1e-5)
+    np.testing.assert_allclose(features.descriptors, expected["descriptors"].numpy(), atol=1e-4)
+
+
+def test_bundled_weights_give_the_same_keypoints_in_both_libraries() -> None:
+    """Their configuration has fields that transformers does not know."""
+    image = cv2.GaussianBlur(draw_image(5, (240, 320, 3), fractions=False), (0, 0), 2)
+    processor = TheirProcessor.from_pretrained(BUNDLED_WEIGHTS)
+    model = transformers.SuperPointForKeypointDetection.from_pretrained(BUNDLED_WEIGHTS)
+    with torch.no_grad():
+        outputs = model(**processor(image, return_tensors="pt"))
+    expected = processor.post_process_keypoint_detection(outputs, [image.shape[:2]])[0]
+    features = SuperPointExtractor.from_pretrained("default", device="cpu", compatibility="transformers")(image)
+    assert len(features) > 50
     np.testing.assert_array_equal(features.keypoints, expected["keypoints"].numpy())
     np.testing.assert_allclose(features.scores, expected["scores"].numpy(), atol=1e-5)
     np.testing.assert_allclose(features.descriptors, expected["descriptors"].numpy(), atol=1e-4)
