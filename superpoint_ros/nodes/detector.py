@@ -247,7 +247,11 @@ def _run(args: list[str] | None) -> int:
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = Detector()
-    except (ValueError, RuntimeError, OSError) as error:  # a parameter that is not allowed, arguments that ROS cannot read
+    except (
+        ValueError,
+        RuntimeError,
+        OSError,
+    ) as error:  # a bad parameter, arguments that ROS cannot read
         print(f"detector: {error}", file=sys.stderr)
         return 1
     try:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import yaml
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
 
 if TYPE_CHECKING:
@@ -68,6 +67,14 @@ class Declaration:
         """Raise ``ValueError`` naming the parameter unless `value` is allowed."""
         if not (self._has_right_type(value) and self._in_range(value) and self.accepts(value)):
             raise ValueError(f"{self.name} must be {self.expectation}, got {value!r}")
+
+    def as_declared(self, value: Any) -> Any:
+        """Return `value` with integers made floating-point numbers, if those are expected; else `value` itself."""
+        if type(self.default) is float and type(value) is int:
+            return float(value)
+        if isinstance(self.default, tuple) and type(self.default[0]) is float and isinstance(value, (list, array)):
+            return [float(item) if type(item) is int else item for item in value]
+        return value
 
     def _has_right_type(self, value: object) -> bool:
         if isinstance(self.default, tuple):
@@ -152,7 +159,7 @@ def check(settings: _Dataclass) -> None:
 def declare(node: Node, settings_class: type[Settings], read_only: bool = False) -> Settings:
     """Declare all parameters on `node` and return the values they start with.
 
-    From then on integers are taken where a floating-point number is expected: ``ros2 param set`` sends 1 for 1.
+    Integers are taken where floating-point numbers are expected, then and later: the command line reads 1 as one.
 
     Parameters
     ----------
@@ -170,20 +177,31 @@ def declare(node: Node, settings_class: type[Settings], read_only: bool = False)
     """
     values = {}
     for name, declaration in declarations(settings_class).items():
-        default = list(declaration.default) if isinstance(declaration.default, tuple) else declaration.default
-        try:
-            values[name] = node.declare_parameter(name, default, declaration.descriptor(read_only)).value
-        except ParameterException as error:
-            raise ValueError(f"{name} must be {declaration.expectation}: {error}") from error
+        value = declaration.as_declared(_initial_value(node, declaration))
+        declaration.check(_as_field(value))
+        node.declare_parameter(name, value, declaration.descriptor(read_only), ignore_override=True)
+        values[name] = value
     node.add_pre_set_parameters_callback(lambda changes: [_as_declared(settings_class, item) for item in changes])
     return changed(settings_class(), values)
 
 
+def _initial_value(node: Node, declaration: Declaration) -> Any:
+    """Return the value from the command line or a parameter file, whatever its type, or else the default."""
+    default = list(declaration.default) if isinstance(declaration.default, tuple) else declaration.default
+    value = node.declare_parameter(declaration.name, default, ParameterDescriptor(dynamic_typing=True)).value
+    node.undeclare_parameter(declaration.name)
+    return value
+
+
 def _as_declared(settings_class: type[_Dataclass], change: Parameter[Any]) -> Parameter[Any]:
     declaration = declarations(settings_class).get(change.name)
-    if declaration is not None and type(declaration.default) is float and type(change.value) is int:
-        return Parameter(change.name, value=float(change.value))
-    return change
+    value = change.value if declaration is None else declaration.as_declared(change.value)
+    return change if value is change.value else Parameter(change.name, value=value)
+
+
+def _as_field(value: object) -> object:
+    """Return the value of a ROS parameter as settings hold it."""
+    return tuple(value) if isinstance(value, (list, array)) else value
 
 
 def changed(settings: Settings, changes: Mapping[str, object]) -> Settings:
@@ -202,11 +220,7 @@ def changed(settings: Settings, changes: Mapping[str, object]) -> Settings:
         If a value is not allowed; the message names the parameter and what is expected.
     """
     known = declarations(settings)
-    values = {
-        name: tuple(value) if isinstance(value, (list, array)) else value
-        for name, value in changes.items()
-        if name in known
-    }
+    values = {name: _as_field(value) for name, value in changes.items() if name in known}
     return dataclasses.replace(settings, **values)
 
 

@@ -94,11 +94,25 @@ def test_refused_value_changes_nothing(
     assert (found.x, found.y, found.scores) == (expected.x, expected.y, expected.scores)
 
 
-def test_an_integer_is_taken_for_a_floating_point_number(detector: SimpleNamespace, probe: Probe) -> None:
-    before = probe.get_parameter_values("detector", "threshold")[0]
-    assert probe.set_parameters("detector", threshold=0)[0].successful
-    assert probe.get_parameter_values("detector", "threshold") == [0.0]
-    assert probe.set_parameters("detector", threshold=before)[0].successful
+def test_integers_are_taken_for_floating_point_numbers(detector: SimpleNamespace, probe: Probe) -> None:
+    names = ("threshold", "value_range")
+    before = probe.get_parameter_values("detector", *names)
+    assert all(result.successful for result in probe.set_parameters("detector", threshold=0, value_range=[0, 4095]))
+    threshold, value_range = probe.get_parameter_values("detector", *names)
+    assert [repr(value) for value in (threshold, *value_range)] == ["0.0", "0.0", "4095.0"]
+    assert all(result.successful for result in probe.set_parameters("detector", **dict(zip(names, before))))
+
+
+def test_integers_are_taken_for_floating_point_numbers_at_start(
+    start_node: Callable[..., NodeProcess], probe: Probe
+) -> None:
+    parameters = {"autostart": False, "threshold": 0, "value_range": [0, 4095]}
+    node = start_node("detector", {**MODEL, **parameters}, "-r", "__node:=integral")
+    threshold, value_range = probe.get_parameter_values("integral", "threshold", "value_range")
+    assert [repr(value) for value in (threshold, *value_range)] == ["0.0", "0.0", "4095.0"]
+    result = probe.set_parameters("integral", threshold="high")[0]
+    assert not result.successful and "type" in result.reason  # rclpy's own check
+    assert node.stop() == 0
 
 
 def test_several_values_set_atomically_are_taken_all_or_none(detect: Callable[[], KeypointArray], probe: Probe) -> None:
