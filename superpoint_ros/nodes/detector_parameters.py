@@ -95,9 +95,9 @@ class DetectorParameters:
         "Length in pixels that the longer image side is resized to before detection; 0 keeps the native size. "
         "Keypoints are always in pixels of the received image.",
         minimum=0,
-        maximum=16384,
+        maximum=4096,
         accepts=lambda length: length == 0 or length >= 16,
-        constraint="0, or an integer in [16, 16384]",
+        constraint="0, or an integer in [16, 4096]",
         live=True,
     )
     subpixel: Literal["none", "quadratic", "soft_argmax"] = parameter(

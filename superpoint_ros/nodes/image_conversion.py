@@ -32,8 +32,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 MAX_SIDE = 16384
 """Longest image side accepted, in pixels."""
-MAX_PIXELS = 2**26
-"""Largest image accepted, in pixels: 64 megapixels."""
+MAX_PIXELS = 2**25
+"""Largest image accepted, in pixels: 8K video, for which one feature map of the network takes 8 GiB."""
 MIN_SIDE = 8
 """Shortest image side accepted, in pixels: one cell of the network."""
 

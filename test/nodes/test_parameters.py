@@ -52,6 +52,7 @@ BAD_VALUES = [
     ("border", -1),
     ("resize", 15),
     ("resize", -1),
+    ("resize", 4097),
     ("subpixel", "cubic"),
     ("device", "gpu"),
     ("device", "cuda:"),
