@@ -41,7 +41,6 @@ from .sources import CameraDevice, SourceError, open_source, silence_opencv
 
 PACKAGE = "superpoint_ros"
 PROFILE = Path("config", "fastdds.xml")
-BUNDLED_WEIGHTS = Path(__file__).parents[1] / "superpoint" / "weights" / "model.safetensors"
 
 STARTUP_LIMIT = 120.0
 """Seconds for loading the model and for the first keypoints."""
@@ -322,9 +321,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupted = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signal_number, lambda *_: interrupted.set())
-    if options.weights == "default" and not BUNDLED_WEIGHTS.is_file():
-        options.weights = "random"
-        print("NOTE: no weights are bundled yet. The weights are RANDOM: keypoints mean nothing.", file=sys.stderr)
     try:
         if options.output.exists() and not options.output.is_dir():
             raise DemoError(f"--output {options.output}: expected a folder, and this is a file")
