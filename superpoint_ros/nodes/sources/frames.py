@@ -167,7 +167,7 @@ class FrameFormat:
         image, calibration = frame.image, frame.calibration
         width, height = self._size(image.shape[1], image.shape[0])
         if (height, width) != image.shape[:2]:
-            shrinks = width < image.shape[1]
+            shrinks = width * height < image.shape[0] * image.shape[1]
             interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             image = np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), np.uint8)
             calibration = calibration and calibration.resized(width, height)
