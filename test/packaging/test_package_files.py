@@ -1,5 +1,6 @@
 """What is shipped is complete and consistent; the files are read as they lie in the repository."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -89,7 +90,9 @@ def _is_number(element: ElementTree.Element) -> bool:
 
 @pytest.mark.parametrize("change", [None, ("<segment_size>", "<segment_sise>")], ids=["shipped", "broken"])
 def test_fast_dds_takes_the_profile(change: tuple[str, str] | None, tmp_path: Path) -> None:
-    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    if "fastrtps" not in rclpy.get_rmw_implementation_identifier():
+        pytest.skip("another middleware than Fast DDS is in use")
     profile = tmp_path / "profile.xml"
     profile.write_text((ROOT / "config" / "fastdds.xml").read_text().replace(*change or ("", "")))
     code = "import rclpy; rclpy.init(); rclpy.create_node('probe'); rclpy.try_shutdown()"
@@ -109,10 +112,34 @@ def test_fast_dds_takes_the_profile(change: tuple[str, str] | None, tmp_path: Pa
         ({"ROS_DISTRO": "kilted", "FASTDDS_DEFAULT_PROFILES_FILE": "/mine.xml"}, {}),
         ({"ROS_DISTRO": "kilted", "FASTRTPS_DEFAULT_PROFILES_FILE": "/mine.xml"}, {}),
         ({"ROS_DISTRO": "jazzy", "FASTRTPS_DEFAULT_PROFILES_FILE": "/mine.xml"}, {}),
+        ({"ROS_DISTRO": "kilted", "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}, {}),
     ],
 )
 def test_the_users_transport_profile_stays(environment: dict[str, str], expected: dict[str, str]) -> None:
     assert profile_environment(environment, "/p.xml") == expected
+
+
+@pytest.mark.parametrize("distribution", BUILT_FOR)
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"FASTDDS_DEFAULT_PROFILES_FILE": ""},
+        {"FASTDDS_DEFAULT_PROFILES_FILE": "/mine.xml"},
+        {"FASTRTPS_DEFAULT_PROFILES_FILE": "/mine.xml"},
+        {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"},
+    ],
+)
+def test_ros_env_follows_the_same_rule(distribution: str, chosen: dict[str, str]) -> None:
+    names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment |= {**chosen, "SUPERPOINT_ROS_DISTRO": distribution}
+    result = subprocess.run(
+        ["scripts/ros_env", "env"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    found = dict(line.split("=", 1) for line in result.stdout.splitlines() if line.startswith(names))
+    profile = profile_environment({**chosen, "ROS_DISTRO": distribution}, ROOT / "config" / "fastdds.xml")
+    assert found == {**chosen, **profile}
 
 
 def test_rviz_shows_images_and_keypoints() -> None:
