@@ -204,8 +204,10 @@ def _read_photographs(folder: Path | None) -> Images:
         If there are none.
     """
     if folder is None:
-        import skimage
-
+        try:
+            import skimage
+        except ImportError:
+            raise ValueError("the default photographs are those of scikit-image: install it or give --images") from None
         folder = Path(skimage.__file__).parent / "data"
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
     read = (cv2.imread(str(path), cv2.IMREAD_COLOR) for path in paths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -142,9 +143,9 @@ def save_pretrained(folder: str | Path, checkpoint: Checkpoint) -> None:
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _replace_file(folder / _WEIGHTS, safetensors.torch.save(state, metadata={"format": "pt"}))
-    _replace_file(folder / _CONFIG, _json_bytes(model))
-    _replace_file(folder / _PREPROCESSOR, _json_bytes(preprocessor))
+    replace_file(folder / _WEIGHTS, safetensors.torch.save(state, metadata={"format": "pt"}))
+    replace_file(folder / _CONFIG, _json_bytes(model))
+    replace_file(folder / _PREPROCESSOR, _json_bytes(preprocessor))
 
 
 def _load_folder(folder: Path, name: str) -> Checkpoint:
@@ -160,7 +161,9 @@ def _load_folder(folder: Path, name: str) -> Checkpoint:
 
 
 def _load_file(path: Path) -> Checkpoint:
-    state = _read(path, lambda file: torch.load(file, map_location="cpu", weights_only=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickles that are refused anyway
+        state = _read(path, lambda file: torch.load(file, map_location="cpu", weights_only=True))
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -249,7 +252,8 @@ def _json_bytes(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a failure leaves what was there."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as temporary:
         temporary.write(content)
     Path(temporary.name).chmod(0o644)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
+import io
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from .checkpoints import replace_file
 from .config import Subpixel
 from .extractor import SuperPointExtractor
 from .features import Features
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     missing = next((path for path in arguments.images if not path.is_file()), None)
     if missing:
         raise ValueError(f"{missing}: no such file")
+    _check_outputs(arguments)
     extractor = SuperPointExtractor.from_pretrained(arguments.weights, **options)
     several = len(arguments.images) > 1
     for path in tqdm(arguments.images, unit="image", disable=not several):
@@ -56,6 +58,17 @@ def run(arguments: argparse.Namespace) -> int:
             picture.parent.mkdir(parents=True, exist_ok=True)
             write_image(picture, draw_overlay(image, features))
     return 0
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuse what could not be written, or would overwrite itself, before anything is computed."""
+    stems = [path.stem for path in arguments.images]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice and (arguments.output or arguments.overlay):
+        raise ValueError(f"two images are called {twice!r}: their outputs would overwrite each other")
+    picture = arguments.overlay
+    if picture and len(stems) == 1 and not picture.is_dir() and not cv2.haveImageWriter(str(picture)):
+        raise ValueError(f"{picture}: the suffix must be that of an image format, such as .png")
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -78,21 +91,22 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     Raises
     ------
     ValueError
-        If the suffix is not that of an image format.
+        If the image cannot be written in that format.
     """
-    if not cv2.haveImageWriter(str(path)):
-        raise ValueError(f"{path}: the suffix must be that of an image format, such as .png")
-    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    succeeded, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not succeeded:
+        raise ValueError(f"{path}: the image cannot be written in this format")
+    replace_file(path, encoded.tobytes())
 
 
 def _save_features(path: Path, features: Features, model: str) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as temporary:
-        np.savez(
-            temporary,
-            keypoints=features.keypoints,
-            scores=features.scores,
-            descriptors=features.descriptors,
-            image_size=np.array(features.image_size),
-            model=np.array(model),
-        )
-    Path(temporary.name).replace(path)
+    content = io.BytesIO()
+    np.savez(
+        content,
+        keypoints=features.keypoints,
+        scores=features.scores,
+        descriptors=features.descriptors,
+        image_size=np.array(features.image_size),
+        model=np.array(model),
+    )
+    replace_file(path, content.getvalue())

@@ -40,6 +40,12 @@ def test_several_images_make_a_folder_of_pictures(picture: Path, tmp_path: Path)
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["other.png", "picture.png"]
 
 
+def test_outputs_that_would_overwrite_each_other_are_refused(picture: Path, tmp_path: Path, capsys) -> None:
+    assert extract(picture, picture, "--output", tmp_path / "out") == 1
+    assert "two images are called 'picture'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
@@ -47,6 +53,7 @@ def test_several_images_make_a_folder_of_pictures(picture: Path, tmp_path: Path)
         ("no image", [], "broken.png: not an image"),
         ("image", ["--threshold", "2"], "threshold must be a number in"),
         ("image", ["--overlay", "picture.txt"], "the suffix must be that of an image format"),
+        ("image", ["elsewhere/broken.png", "--output", "out"], "elsewhere/broken.png: no such file"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(picture: Path, tmp_path: Path, capsys, content, options, message) -> None:
