@@ -227,7 +227,8 @@ class CameraPlayer:
             if frame is not None:
                 self._spin_until(schedule.due(frame.offset, time.monotonic()))
         # What a reliable publisher still holds back would be lost with the node.
-        self._publisher.images.wait_for_all_acked(Duration(seconds=2))
+        for publisher in (self._publisher.images, self._publisher.infos):
+            publisher.wait_for_all_acked(Duration(seconds=2))
         return count
 
     def _wait_for_subscribers(self) -> None:
