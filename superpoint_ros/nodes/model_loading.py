@@ -26,7 +26,9 @@ def load_extractor(parameters: DetectorParameters) -> SuperPointExtractor:
     try:
         from superpoint_ros.superpoint import SuperPointExtractor
     except ImportError as error:
-        raise ModelError(f"{error.name or error} cannot be imported; PyTorch is needed: the README says how to install it") from error
+        raise ModelError(
+            f"{error.name or error} cannot be imported; PyTorch is needed: the README says how to install it"
+        ) from error
     try:
         return SuperPointExtractor.from_pretrained(
             parameters.weights,
