@@ -132,13 +132,15 @@ class Detector(LifecycleNode):
         for camera in self._cameras:
             camera.unsubscribe()
         if self._worker is not None:
-            self._worker.stop()
+            for frame in self._worker.stop():
+                frame.camera.statistics.count("discarded")
             self._worker = None
 
     # Images
 
     def _offer(self, frame: Frame) -> bool:
         if self._worker is None:  # the image was under way when the node was deactivated
+            frame.camera.statistics.count("discarded")
             return True
         return self._worker.offer(frame.camera.name, frame)
 

@@ -72,6 +72,7 @@ def camera_status(name: str, camera: str, topic: str, mismatch: str, snapshot: S
         "dropped: malformed": str(totals["malformed"]),
         "dropped: failed": str(totals["failed"]),
         "dropped: no subscriber": str(totals["unwatched"]),
+        "dropped: deactivated": str(totals["discarded"]),
         "missing: gaps between stamps": str(totals["missing"]),
     }
     for stage, percentiles in snapshot.latencies.items():

@@ -12,10 +12,11 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-Event = Literal["received", "processed", "overload", "malformed", "failed", "unwatched", "missing"]
+Event = Literal["received", "processed", "overload", "malformed", "failed", "unwatched", "discarded", "missing"]
 """overload: dropped for a newer image; malformed: no valid image; failed: the model raised an error; unwatched: nobody
-subscribed to the result; missing: never arrived, seen as a gap between stamps. Every image received ends as exactly
-one of processed, overload, malformed, failed and unwatched."""
+subscribed to the result; discarded: the node was deactivated before its turn; missing: never arrived, seen as a gap
+between stamps. Every image received ends as exactly one of processed, overload, malformed, failed, unwatched and
+discarded, once it neither waits nor is under way."""
 Stage = Literal["age at reception", "queue wait", "conversion", "inference", "publishing", "reception to publication"]
 
 _RECENT = 300  # samples per stage that percentiles are taken of

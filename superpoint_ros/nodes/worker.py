@@ -48,12 +48,13 @@ class Worker(Generic[Frame]):
             self._changed.notify_all()
         return not replaces
 
-    def stop(self) -> None:
-        """Finish the frame in progress, drop those that wait, end the thread."""
+    def stop(self) -> list[Frame]:
+        """Finish the frame in progress, end the thread, and return the frames that still waited."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
         self._thread.join()
+        return list(self._waiting.values())
 
     def _run(self) -> None:
         while True:

@@ -121,7 +121,7 @@ class Probe(Node):
     def image_publisher(self, topic: str, message_type: type | None = None, reliable: bool = True) -> Any:
         """Advertise images and wait until the detector subscribes to them."""
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        publisher = self.create_publisher(message_type or Image, topic, QoSProfile(depth=10, reliability=reliability))
+        publisher = self.create_publisher(message_type or Image, topic, QoSProfile(depth=100, reliability=reliability))
         self.wait_until(lambda: publisher.get_subscription_count() > 0, f"a subscriber of {topic}")
         return publisher
 
@@ -209,6 +209,17 @@ def latest_status(arrays: list[DiagnosticArray], name: str) -> DiagnosticStatus 
 
 def values(status: DiagnosticStatus) -> dict[str, str]:
     return {item.key: item.value for item in status.values}
+
+
+def counts(arrays: list[DiagnosticArray], name: str) -> dict[str, int]:
+    """Return what the newest status whose name ends so has counted; empty if there is none."""
+    status = latest_status(arrays, name)
+    return {key: int(value) for key, value in values(status).items() if value.isdecimal()} if status else {}
+
+
+def settled(counts: dict[str, int]) -> int:
+    """Return how many of the received images were processed or dropped; the rest waits or is under way."""
+    return counts.get("images processed", 0) + sum(n for key, n in counts.items() if key.startswith("dropped"))
 
 
 class Connection:

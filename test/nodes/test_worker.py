@@ -89,17 +89,18 @@ def test_all_makes_who_offers_wait_for_room() -> None:
         assert gate.frames == ["first", *range(20)]
 
 
-def test_stop_finishes_the_frame_in_progress_and_drops_the_others() -> None:
+def test_stop_finishes_the_frame_in_progress_and_returns_the_others() -> None:
     with busy_worker(keep_all=False) as (worker, gate):
         worker.offer("camera", "second")
-        stopping = threading.Thread(target=worker.stop)
+        left: list[object] = []
+        stopping = threading.Thread(target=lambda: left.extend(worker.stop()))
         stopping.start()
         stopping.join(0.2)
         assert stopping.is_alive()
         gate.may_pass.release()
         stopping.join(TIMEOUT)
         assert not stopping.is_alive()
-        assert gate.frames == ["first"]
+        assert (gate.frames, left) == (["first"], ["second"])
 
 
 def test_stop_frees_who_waits_for_room() -> None:
