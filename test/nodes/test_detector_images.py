@@ -29,7 +29,7 @@ from superpoint_ros.nodes.image_conversion import to_array
 from superpoint_ros.nodes.keypoint_messages import from_message
 from superpoint_ros.superpoint import Features, SuperPointExtractor
 
-OPTIONS = {"threshold": 0.01, "nms_radius": 3, "max_keypoints": 200, "border": 6}
+OPTIONS = {"threshold": 0.01, "nms_radius": 3, "max_keypoints": 200, "border": 6, "subpixel": "soft_argmax"}
 MODEL = {"weights": "random", "device": "cpu", "backend": "torch", "precision": "fp32"}
 
 
