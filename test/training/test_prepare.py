@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from superpoint_ros.__main__ import main
 from superpoint_ros.training.licences import licence_class, licence_of, parse_copyright
 from superpoint_ros.training.prepare import CropOptions, cut_crops, image_hash, prepare, unsuitable
 from superpoint_ros.training.rcc import read_rcc
@@ -153,6 +154,22 @@ def test_prepare_keeps_free_new_and_usable_pictures(tmp_path: Path) -> None:
     ]
     assert len(np.load(tmp_path / "out/crops_train.npy")) == rows[1][3]
     assert np.load(tmp_path / "out/crops_validation.npy").shape[1:] == (96, 128)
+
+
+@pytest.mark.parametrize("detector", ["corners", "random"])
+def test_the_command_labels_the_crops_again(tmp_path: Path, detector: str) -> None:
+    square = np.full((2, 96, 128), 60, np.uint8)
+    square[:, 30:60, 40:80] = 200
+    np.save(tmp_path / "crops_train.npy", square)
+    config = write_config(tmp_path / "data.yaml", [])
+    settings = yaml.safe_load(config.read_text()) | {"labels": {"seed": 7, "views": 3, "network_floor": 0.0}}
+    config.write_text(yaml.safe_dump(settings))
+    arguments = ["--config", config, "--output", tmp_path, "--labels-only", "--detector", detector, "--device", "cpu"]
+    assert main(["prepare-data", *map(str, arguments)]) == 0
+    labels = np.load(tmp_path / "labels_train.npy")
+    assert labels.shape == (2, 400, 3)
+    if detector == "corners":
+        assert ((labels[..., 2] > 0).sum(1) == 4).all()
 
 
 def test_faulty_source_is_named(tmp_path: Path) -> None:
