@@ -75,7 +75,7 @@ class DetectorParameters:
         False, "Whether images are processed even while nobody subscribes to keypoints or overlay.", live=True
     )
     threshold: float = parameter(
-        0.005, "Only pixels that score above this value become keypoints.", minimum=0.0, maximum=0.99, live=True
+        0.01, "Only pixels that score above this value become keypoints.", minimum=0.0, maximum=0.99, live=True
     )
     nms_radius: int = parameter(
         4, "Radius of non-maximum suppression in pixels; 0 switches it off.", minimum=0, maximum=64, live=True
