@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ..superpoint import SuperPointExtractor
+from ..superpoint.files import replacing
 from .datasets import HomographyDataset, HPatches, WarpedPhotos, find_photos
 from .detectors import Detector, SuperPointDetector, classical_detector, installed_detectors
 from .homography_benchmark import HomographyProtocol, run_homography_benchmark
 from .homography_benchmark import summarize as summarize_homography
 from .pose_benchmark import PoseProtocol, read_pairs, run_pose_benchmark
 from .pose_benchmark import summarize as summarize_pose
-from .report import homography_tables, pose_table, software_versions, write_file, write_json
+from .report import homography_tables, pose_table, software_versions, write_json
 
 SUPERPOINT = "superpoint"
 KEYPOINT_BUDGETS = {(240, 320): 300, (480, 640): 1000}
@@ -179,7 +180,8 @@ def _write_report(
     lines = [f"- {detector}: {text}\n" for detector, text in descriptions.items()]
     text = f"## {description}\n\n{tables}\n{''.join(lines)}"
     write_json(folder / f"{name}.json", {**head, **contents})
-    write_file(folder / f"{name}.md", lambda partial: partial.write_text(text, encoding="utf-8"))
+    with replacing(folder / f"{name}.md") as partial:
+        partial.write_text(text, encoding="utf-8")
     print(text)
     print(f"written to {folder}: {name}.json (every pair), {name}.md")
 

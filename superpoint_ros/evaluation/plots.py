@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..superpoint.files import replacing
 from .homography_benchmark import CURVE_THRESHOLDS, HomographyResult, HomographySummary
 from .metrics import share_within
 from .pose_benchmark import PoseResult
-from .report import write_file
 
 
 def plot_homography(path: Path, results: Sequence[HomographyResult], summaries: Sequence[HomographySummary]) -> None:
@@ -38,7 +38,8 @@ def plot_homography(path: Path, results: Sequence[HomographyResult], summaries: 
         row[2].set_xticks(range(len(categories)), categories)
         _label(row[2], "keypoints found again within 3 px", "", "repeatability")
         row[0].legend(loc="lower right")
-    write_file(path, lambda partial: figure.savefig(partial, dpi=110, format="png"))
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=110, format="png")
 
 
 def plot_pose(path: Path, results: Sequence[PoseResult]) -> None:
@@ -51,7 +52,8 @@ def plot_pose(path: Path, results: Sequence[PoseResult]) -> None:
         axes.plot(thresholds, share_within(errors, tuple(thresholds)), label=detector)
     _label(axes, "relative poses within the error", "greater of rotation and direction error [deg]", "share of pairs")
     axes.legend(loc="lower right")
-    write_file(path, lambda partial: figure.savefig(partial, dpi=110, format="png"))
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=110, format="png")
 
 
 def _label(axes: Axes, title: str, x: str, y: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..superpoint.files import replacing
 from .homography_benchmark import HomographySummary
 from .pose_benchmark import PoseSummary
 
@@ -17,18 +18,8 @@ from .pose_benchmark import PoseSummary
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content`, which may hold dataclasses; nan and inf, which JSON has not, become null."""
     text = json.dumps(_plain(content), indent=1, allow_nan=False)
-    write_file(path, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
-
-
-def write_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a file beside `path` and move it there when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -23,7 +23,8 @@ from tqdm import tqdm
 from ..superpoint import DetectionOptions, SuperPointExtractor, load_checkpoint, save_pretrained
 from ..superpoint.backends import resolve_device
 from ..superpoint.checkpoints import Checkpoint
-from .report import software_versions, write_file, write_json
+from ..superpoint.files import replacing
+from .report import software_versions, write_json
 
 Images = Sequence[NDArray[np.uint8]]
 Run = Callable[[Images], Any]
@@ -107,7 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
     table = _table(timings)
     write_json(arguments.output / "speed.json", {**record, "timings": [asdict(timing) for timing in timings]})
     text = f"{table}\n{json.dumps(record)}\n"
-    write_file(arguments.output / "speed.md", lambda partial: partial.write_text(text, encoding="utf-8"))
+    with replacing(arguments.output / "speed.md") as partial:
+        partial.write_text(text, encoding="utf-8")
     print(table)
     return 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import PreprocessorConfig, SuperPointConfig
+from .files import replacing
 from .network import SuperPointNetwork, fold_batch_norm
 from .state_dicts import StateDict, find_mismatch, recognise
 
@@ -143,9 +143,14 @@ def save_pretrained(folder: str | Path, checkpoint: Checkpoint) -> None:
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / _WEIGHTS, safetensors.torch.save(state, metadata={"format": "pt"}))
-    replace_file(folder / _CONFIG, _json_bytes(model))
-    replace_file(folder / _PREPROCESSOR, _json_bytes(preprocessor))
+    contents = {
+        _WEIGHTS: safetensors.torch.save(state, metadata={"format": "pt"}),
+        _CONFIG: _json_bytes(model),
+        _PREPROCESSOR: _json_bytes(preprocessor),
+    }
+    for name, content in contents.items():
+        with replacing(folder / name) as partial:
+            partial.write_bytes(content)
 
 
 def _load_folder(folder: Path, name: str) -> Checkpoint:
@@ -250,11 +255,3 @@ def _download(model_id: str) -> Path:
 
 def _json_bytes(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a failure leaves what was there."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as temporary:
-        temporary.write(content)
-    Path(temporary.name).chmod(0o644)
-    Path(temporary.name).replace(path)

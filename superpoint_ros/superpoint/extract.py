@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 from pathlib import Path
 from typing import get_args
 
@@ -12,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from .checkpoints import replace_file
 from .config import Subpixel
 from .extractor import SuperPointExtractor
 from .features import Features
+from .files import replacing
 from .overlay import draw_overlay
 
 
@@ -96,17 +95,17 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     succeeded, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not succeeded:
         raise ValueError(f"{path}: the image cannot be written in this format")
-    replace_file(path, encoded.tobytes())
+    with replacing(path) as partial:
+        partial.write_bytes(encoded.tobytes())
 
 
 def _save_features(path: Path, features: Features, model: str) -> None:
-    content = io.BytesIO()
-    np.savez(
-        content,
-        keypoints=features.keypoints,
-        scores=features.scores,
-        descriptors=features.descriptors,
-        image_size=np.array(features.image_size),
-        model=np.array(model),
-    )
-    replace_file(path, content.getvalue())
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(
+            file,
+            keypoints=features.keypoints,
+            scores=features.scores,
+            descriptors=features.descriptors,
+            image_size=np.array(features.image_size),
+            model=np.array(model),
+        )
