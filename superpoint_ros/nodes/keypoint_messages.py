@@ -68,16 +68,16 @@ def to_message(
     """
     message = KeypointArray(header=header, model=model)
     message.width, message.height = features.image_size
-    message.x = _array("f", features.keypoints[:, 0])
-    message.y = _array("f", features.keypoints[:, 1])
-    message.scores = _array("f", features.scores)
+    message.x = to_array("f", features.keypoints[:, 0])
+    message.y = to_array("f", features.keypoints[:, 1])
+    message.scores = to_array("f", features.scores)
     if publish_descriptors:
         message.descriptor_size = features.descriptors.shape[1]
         if descriptor_type == "int8":
             quantised = np.rint(features.descriptors * np.float32(_INT8_SCALE)).astype(np.int8)
-            message.descriptors_int8 = _array("b", quantised)
+            message.descriptors_int8 = to_array("b", quantised)
         else:
-            message.descriptors = _array("f", features.descriptors)
+            message.descriptors = to_array("f", features.descriptors)
     return message
 
 
@@ -110,7 +110,7 @@ def from_message(message: KeypointArray) -> Keypoints:
     )
 
 
-def _array(typecode: str, values: npt.NDArray[Any]) -> array[Any]:
+def to_array(typecode: str, values: npt.NDArray[Any]) -> array[Any]:
     """Copy an ndarray once, as bytes: assigning a list or an ndarray to a message field converts element by element."""
     result = array(typecode)
     result.frombytes(np.ascontiguousarray(values, dtype=typecode).data.cast("B") if values.size else b"")
