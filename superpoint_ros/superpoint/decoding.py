@@ -6,6 +6,7 @@ tensors, ordered by image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from .config import CELL_SIZE, DescriptorGrid
+from .config import CELL_SIZE, DescriptorGrid, Subpixel
 from .network import NetworkOutput
 from .options import DetectionOptions
 
@@ -49,6 +50,7 @@ def decode(
     descriptor_grid: DescriptorGrid,
     image_size: tuple[int, int],
     row_major: bool = False,
+    masks: Tensor | None = None,
 ) -> Detections:
     """Find keypoints and sample their descriptors.
 
@@ -66,11 +68,19 @@ def decode(
     row_major : bool
         Keep keypoints in row-major order unless `max_keypoints` cuts some of them off, as
         transformers does. Otherwise the best one comes first.
+    masks : Tensor, (B, H', W'), bool, optional
+        Keypoints lie only where it is True, in masks that show the same view at any resolution. Looked
+        up at the refined position and before `max_keypoints` cuts, but after suppression: the edge of a
+        mask makes no new peaks.
     """
     scores = score_map(output.keypoint_logits)
     is_peak = non_maximum_suppression(scores, options.nms_radius, options.threshold)
     image, row, column = _inside(is_peak, options.border, image_size).nonzero().unbind(1)
     row, column = row + options.border, column + options.border
+    if masks is not None:
+        refined = _refine(scores, image, row, column, options.subpixel)
+        allowed = _is_inside(masks, image, rescale(refined, image_size, masks.shape[1:]))
+        image, row, column = image[allowed], row[allowed], column[allowed]
     peak_scores = scores[image, row, column]
 
     counts = torch.bincount(image, minlength=len(scores))
@@ -80,11 +90,19 @@ def decode(
         if options.max_keypoints >= 0:
             counts = counts.clamp(max=options.max_keypoints)
 
-    keypoints = torch.stack((column, row), dim=1).float()
-    if options.subpixel != "none":
-        keypoints += _SUBPIXEL_OFFSETS[options.subpixel](scores, image, row, column)
+    keypoints = _refine(scores, image, row, column, options.subpixel)
     descriptors = sample_descriptors(output.descriptor_map, image, keypoints, descriptor_grid)
     return Detections(counts, keypoints, peak_scores, descriptors)
+
+
+def rescale(keypoints: Tensor, size: Sequence[int], new_size: Sequence[int]) -> Tensor:
+    """Move (M, 2) `keypoints` from an image of (height, width) `size` to the same image at `new_size`, inside of it."""
+    height, width = new_size
+    if tuple(size) != tuple(new_size):
+        scale = keypoints.new_tensor([width / size[1], height / size[0]])
+        keypoints = (keypoints + 0.5) * scale - 0.5
+    # Refinement and resizing can lead past the outermost pixel centres.
+    return keypoints.clamp(min=0).minimum(keypoints.new_tensor([width - 1, height - 1]))
 
 
 def score_map(keypoint_logits: Tensor) -> Tensor:
@@ -166,6 +184,12 @@ def _inside(maps: Tensor, border: int, image_size: tuple[int, int]) -> Tensor:
     return maps[:, border : max(height - border, border), border : max(width - border, border)]
 
 
+def _is_inside(masks: Tensor, image: Tensor, keypoints: Tensor) -> Tensor:
+    """Tell which keypoints, in pixels of the (B, H, W) `masks`, lie where the mask of their image is True."""
+    column, row = keypoints.round().long().unbind(1)
+    return masks[image, row, column]
+
+
 def _best_first(image: Tensor, scores: Tensor, counts: Tensor, limit: int, row_major: bool) -> Tensor:
     """Return the indices of each image's best `limit` candidates (-1: all), images in order.
 
@@ -220,6 +244,14 @@ def sample_descriptors(descriptor_map: Tensor, image: Tensor, keypoints: Tensor,
     weights = torch.stack(((1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down), dim=1)
     unit = functional.normalize(cells[neighbours].float(), dim=2)
     return functional.normalize((weights[:, None] @ unit)[:, 0], dim=1)
+
+
+def _refine(scores: Tensor, image: Tensor, row: Tensor, column: Tensor, subpixel: Subpixel) -> Tensor:
+    """Return pixels as (M, 2) keypoints x, y, refined by the method `subpixel`."""
+    keypoints = torch.stack((column, row), dim=1).float()
+    if subpixel != "none":
+        keypoints += _SUBPIXEL_OFFSETS[subpixel](scores, image, row, column)
+    return keypoints
 
 
 def _quadratic_offset(scores: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:

@@ -15,12 +15,12 @@ from .backends import make_backend, resolve_backend, resolve_device, resolve_pre
 from .checkpoints import Checkpoint, load_checkpoint
 from .compatibility import Compatibility
 from .config import require_choice
-from .decoding import Detections, decode
+from .decoding import Detections, decode, rescale
 from .features import Features
 from .image_processor import SuperPointImageProcessor
 from .model import SuperPointForKeypointDetection
 from .options import DetectionOptions
-from .preprocessing import Image, resize_longer_side, to_luminance, to_network_input
+from .preprocessing import Image, resize_longer_side, to_luminance, to_mask, to_network_input
 
 
 class SuperPointExtractor:
@@ -113,18 +113,23 @@ class SuperPointExtractor:
         return cls(checkpoint, device, backend, precision, chosen, compatibility)
 
     @overload
-    def __call__(self, images: Image) -> Features: ...
+    def __call__(self, images: Image, masks: Image | None = None) -> Features: ...
 
     @overload
-    def __call__(self, images: Sequence[Image]) -> list[Features]: ...
+    def __call__(self, images: Sequence[Image], masks: Sequence[Image | None] | None = None) -> list[Features]: ...
 
-    def __call__(self, images: Image | Sequence[Image]) -> Features | list[Features]:
+    def __call__(
+        self, images: Image | Sequence[Image], masks: Image | Sequence[Image | None] | None = None
+    ) -> Features | list[Features]:
         """Find features in one image or in several.
 
         Parameters
         ----------
         images : ndarray or Tensor, (H, W), (H, W, 3) or (3, H, W); or a sequence of them
-            uint8, or float in [0, 1]; colour is RGB. Images of equal size run as one batch.
+            uint8, or float in [0, 1]; colour is RGB. Images of equal size and dtype run as one batch.
+        masks : ndarray or Tensor, (H, W), uint8 or bool; or a sequence of them or None, optional
+            For each image where keypoints may lie: only where its mask, looked up at the pixel nearest to
+            the keypoint, is not zero. `max_keypoints` counts only those. None: everywhere.
 
         Returns
         -------
@@ -134,33 +139,38 @@ class SuperPointExtractor:
         Raises
         ------
         TypeError, ValueError
-            If an image is not of that form; nothing is computed then.
+            If an image or a mask is not of that form, or there are masks and ``compatibility="transformers"``;
+            nothing is computed then.
         """
         if isinstance(images, (np.ndarray, Tensor)):
-            return self([images])[0]
+            return self([images], [masks])[0]  # type: ignore[list-item]  # checked where it is used
         if not isinstance(images, Sequence):
             raise TypeError(f"images must be NumPy arrays or torch tensors, got {type(images).__name__}")
         options = self.options
         if self._like_transformers is not None:
+            if masks is not None and any(mask is not None for mask in masks):
+                raise ValueError("masks are not known to transformers: leave compatibility='transformers' out")
             return [self._like_transformers(image, options) for image in images]
-        originals = [to_luminance(image) for image in images]
-        resized = [resize_longer_side(image, options.resize) for image in originals]
+        prepared = [to_luminance(image) for image in images]
+        allowed = _match_masks(masks, prepared)
         groups: dict[tuple[Any, ...], list[int]] = {}
-        for index, image in enumerate(resized):
+        for index, image in enumerate(prepared):
             groups.setdefault((*image.shape, image.dtype), []).append(index)
         features: dict[int, Features] = {}
         for indices in groups.values():
-            detections = self._detect([resized[index] for index in indices], options)
-            sizes = [tuple(originals[index].shape) for index in indices]
-            found = _split(detections, sizes, tuple(resized[indices[0]].shape))
-            features.update(zip(indices, found))
-        return [features[index] for index in range(len(resized))]
+            batch = [prepared[index] for index in indices]
+            features.update(zip(indices, self._extract(batch, [allowed[index] for index in indices], options)))
+        return [features[index] for index in range(len(prepared))]
 
     @torch.inference_mode()
-    def _detect(self, images: list[Tensor], options: DetectionOptions) -> Detections:
-        output = self._network(to_network_input(images, self._device))
-        height, width = images[0].shape
-        return decode(output, options, self._descriptor_grid, (height, width))
+    def _extract(self, images: list[Tensor], masks: list[Tensor | None], options: DetectionOptions) -> list[Features]:
+        """Extract from (H, W) images of one size and dtype as one batch."""
+        resized = [resize_longer_side(image, options.resize) for image in images]
+        size, resized_size = images[0].shape, resized[0].shape
+        output = self._network(to_network_input(resized, self._device))
+        stacked = _stack_masks(masks, size, self._device)
+        found = decode(output, options, self._descriptor_grid, (resized_size[0], resized_size[1]), masks=stacked)
+        return _split(found._replace(keypoints=rescale(found.keypoints, resized_size, size)), size)
 
 
 class _LikeTransformers:
@@ -186,20 +196,30 @@ class _LikeTransformers:
         return Features(keypoints, scores, descriptors, (width, height))
 
 
-def _split(detections: Detections, sizes: list[tuple[int, ...]], detected_size: tuple[int, ...]) -> list[Features]:
-    """Part detections by image and move keypoints to the pixels of images of the given (height, width)."""
+def _match_masks(masks: object, images: list[Tensor]) -> list[Tensor | None]:
+    """Return for each (H, W) image its mask as (H, W) bool, or None."""
+    if masks is None:
+        return [None] * len(images)
+    if not isinstance(masks, Sequence) or isinstance(masks, str):
+        raise TypeError(f"masks for a sequence of images must be a sequence too, got {type(masks).__name__}")
+    if len(masks) != len(images):
+        raise ValueError(f"there must be one mask (or None) for each image, got {len(masks)} for {len(images)} images")
+    return [None if mask is None else to_mask(mask, tuple(image.shape)) for mask, image in zip(masks, images)]
+
+
+def _stack_masks(masks: list[Tensor | None], size: Sequence[int], device: torch.device) -> Tensor | None:
+    """Return a batch of masks of (height, width) `size`, all True for None; or None if there are none at all."""
+    if all(mask is None for mask in masks):
+        return None
+    everywhere = torch.ones(*size, dtype=torch.bool)
+    return torch.stack([everywhere.to(device) if mask is None else mask.to(device) for mask in masks])
+
+
+def _split(detections: Detections, size: Sequence[int]) -> list[Features]:
+    """Part detections in images of (height, width) `size` by image."""
     counts = detections.counts.tolist()
     keypoints, scores, descriptors = (
         [part.numpy() for part in torch.split(tensor.cpu(), counts)]
         for tensor in (detections.keypoints, detections.scores, detections.descriptors)
     )
-    features = []
-    for index, size in enumerate(sizes):
-        height, width = size
-        if size != detected_size:
-            scale = np.array([width / detected_size[1], height / detected_size[0]], np.float32)
-            keypoints[index] = (keypoints[index] + np.float32(0.5)) * scale - np.float32(0.5)
-        # Refinement and resizing can lead past the outermost pixel centres.
-        keypoints[index] = keypoints[index].clip(0, np.array([width - 1, height - 1], np.float32))
-        features.append(Features(keypoints[index], scores[index], descriptors[index], (width, height)))
-    return features
+    return [Features(*arrays, (size[1], size[0])) for arrays in zip(keypoints, scores, descriptors)]

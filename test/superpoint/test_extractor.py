@@ -134,6 +134,81 @@ def test_resize_keeps_keypoints_in_pixels_of_the_given_image(extractor, longer_s
     np.testing.assert_allclose(on_grid, on_grid.round(), atol=1e-3)
 
 
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_images_of_equal_size_run_as_one_batch(backend, monkeypatch) -> None:
+    pytest.importorskip(backend)
+    extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", backend, "fp32", DetectionOptions(threshold=0.016))
+    images = [GRAY, picture(40, 56), picture(seed=1), RGB]
+    alone = [extractor(image) for image in images]
+    network, batches = extractor._network, []
+    monkeypatch.setattr(extractor, "_network", lambda batch: batches.append(len(batch)) or network(batch))
+    for features, expected in zip(extractor(images), alone):
+        assert_same(features, expected)
+    assert batches == [3, 1]
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    resize=st.sampled_from([0, 48, 200]),
+    subpixel=st.sampled_from(["none", "quadratic", "soft_argmax"]),
+    limit=st.sampled_from([-1, 30]),
+)
+def test_a_mask_keeps_the_best_of_the_keypoints_that_it_allows(extractor, seed, resize, subpixel, limit) -> None:
+    mask = np.zeros(GRAY.shape, np.uint8)
+    random = np.random.default_rng(seed)
+    for _ in range(3):
+        top, left = random.integers(0, 60), random.integers(0, 80)
+        mask[top : top + random.integers(1, 30), left : left + random.integers(1, 30)] = random.integers(1, 256)
+    before = extractor.options
+    try:
+        extractor.options = DetectionOptions(0.016, 2, -1, 4, resize, subpixel)
+        everywhere = extractor(GRAY)
+        extractor.options = DetectionOptions(0.016, 2, limit, 4, resize, subpixel)
+        found = extractor(GRAY, mask)
+    finally:
+        extractor.options = before
+    column, row = everywhere.keypoints.round().astype(int).T
+    allowed = np.flatnonzero(mask[row, column])[: limit if limit >= 0 else None]
+    np.testing.assert_array_equal(found.keypoints, everywhere.keypoints[allowed])
+    np.testing.assert_allclose(found.descriptors, everywhere.descriptors[allowed], atol=1e-6)
+
+
+def test_each_image_of_a_batch_has_its_own_mask_or_none(extractor) -> None:
+    left, nothing = np.zeros(GRAY.shape, bool), np.zeros((40, 56), np.uint8)
+    left[:, :40] = True
+    images = [GRAY, picture(40, 56), GRAY, GRAY[:, :, None]]
+    found = extractor(images, [left, nothing, None, torch.from_numpy(left)])
+    assert_same(found[0], extractor(GRAY, left))
+    assert 0 < len(found[0]) < len(found[2])
+    assert found[0].keypoints[:, 0].max() < 39.5
+    assert len(found[1]) == 0
+    assert_same(found[2], extractor(GRAY))
+    assert_same(found[3], found[0])
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "error", "message"),
+    [
+        (GRAY, "mask.png", TypeError, "NumPy array, a torch tensor or None, got str"),
+        (GRAY, np.ones(GRAY.shape), ValueError, "uint8 or bool, got float64"),
+        (GRAY, np.ones((67, 92), bool), ValueError, r"\(67, 93\), got \(67, 92\)"),
+        (GRAY, np.ones((67, 93, 3), np.uint8), ValueError, r"\(67, 93, 3\)"),
+        ([GRAY, GRAY], np.ones((67, 93), bool), TypeError, "sequence too, got ndarray"),
+        ([GRAY, GRAY], [None], ValueError, "got 1 for 2 images"),
+    ],
+)
+def test_a_bad_mask_is_named(extractor, images, masks, error, message) -> None:
+    with pytest.raises(error, match=message):
+        extractor(images, masks)
+
+
+def test_transformers_knows_no_masks() -> None:
+    extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", compatibility="transformers")
+    with pytest.raises(ValueError, match="masks"):
+        extractor(GRAY, np.ones(GRAY.shape, bool))
+
+
 @pytest.mark.parametrize(
     ("image", "error", "message"),
     [
