@@ -1,5 +1,6 @@
 """Matching and two-view geometry of keypoints, in NumPy and OpenCV."""
 
+from .bearings import CameraModel, bearing_vectors
 from .homography import HomographyEstimate, corner_error, estimate_homography, warp_points
 from .matching import Matches, match_descriptors
 from .relative_pose import (
@@ -11,9 +12,11 @@ from .relative_pose import (
 )
 
 __all__ = [
+    "CameraModel",
     "HomographyEstimate",
     "Matches",
     "RelativePose",
+    "bearing_vectors",
     "corner_error",
     "estimate_homography",
     "estimate_relative_pose",

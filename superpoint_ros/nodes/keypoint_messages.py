@@ -35,6 +35,9 @@ class Keypoints(NamedTuple):
         (width, height) in pixels.
     model : str
         Names the weights; descriptors may only be matched where it is equal.
+    bearings : numpy.ndarray, (N, 3), float32, or (0, 3)
+        Unit vectors in the camera's optical frame, NaN where unknown; no rows where the message carries none. Shares
+        memory with the message.
     """
 
     keypoints: npt.NDArray[np.float32]
@@ -42,6 +45,7 @@ class Keypoints(NamedTuple):
     descriptors: npt.NDArray[Any]
     image_size: tuple[int, int]
     model: str
+    bearings: npt.NDArray[np.float32]
 
 
 def to_message(
@@ -50,6 +54,7 @@ def to_message(
     model: str,
     descriptor_type: DescriptorType = "float32",
     publish_descriptors: bool = True,
+    bearings: npt.NDArray[np.float32] | None = None,
 ) -> KeypointArray:
     """Build the message for the features of one image.
 
@@ -65,6 +70,8 @@ def to_message(
         "int8" stores 127 times the value, rounded.
     publish_descriptors : bool
         Whether the message carries descriptors; without, `descriptor_size` is 0.
+    bearings : numpy.ndarray, (N, 3), float32, optional
+        Directions of the keypoints.
     """
     message = KeypointArray(header=header, model=model)
     message.width, message.height = features.image_size
@@ -78,6 +85,8 @@ def to_message(
             message.descriptors_int8 = to_array("b", quantised)
         else:
             message.descriptors = to_array("f", features.descriptors)
+    if bearings is not None:
+        message.bearings = to_array("f", bearings)
     return message
 
 
@@ -96,10 +105,15 @@ def from_message(message: KeypointArray) -> Keypoints:
     """
     x, y, scores = np.asarray(message.x), np.asarray(message.y), np.asarray(message.scores)
     flat = np.asarray(message.descriptors_int8 if len(message.descriptors_int8) else message.descriptors)
-    if not len(x) == len(y) == len(scores) or flat.size != len(x) * message.descriptor_size:
+    bearings = np.asarray(message.bearings)
+    if (
+        not len(x) == len(y) == len(scores)
+        or flat.size != len(x) * message.descriptor_size
+        or bearings.size not in (0, 3 * len(x))
+    ):
         raise ValueError(
-            f"KeypointArray is inconsistent: {len(x)} x, {len(y)} y, {len(scores)} scores and {flat.size} descriptor "
-            f"elements; expected N, N, N and N x {message.descriptor_size}"
+            f"KeypointArray is inconsistent: {len(x)} x, {len(y)} y, {len(scores)} scores, {flat.size} descriptor and "
+            f"{bearings.size} bearing elements; expected N, N, N, N x {message.descriptor_size} and N x 3 or 0"
         )
     return Keypoints(
         keypoints=np.stack((x, y), axis=1),
@@ -107,6 +121,7 @@ def from_message(message: KeypointArray) -> Keypoints:
         descriptors=flat.reshape(len(x), message.descriptor_size),
         image_size=(message.width, message.height),
         model=message.model,
+        bearings=bearings.reshape(-1, 3),
     )
 
 

@@ -48,6 +48,15 @@ def test_float32_descriptors_arrive_bit_for_bit(count: int, size: int, seed: int
     assert result.descriptors.dtype == np.float32
 
 
+def test_bearings_arrive_as_rows() -> None:
+    features = random_features(7, 8)
+    bearings = np.arange(21, dtype=np.float32).reshape(7, 3)
+    np.testing.assert_array_equal(
+        from_message(sent(to_message(Header(), features, "", bearings=bearings))).bearings, bearings
+    )
+    assert from_message(sent(to_message(Header(), features, ""))).bearings.shape == (0, 3)
+
+
 @settings(deadline=None)
 @given(st.integers(1, 50), st.integers(0, 100))
 def test_int8_descriptors_are_127_times_the_value_rounded(count: int, seed: int) -> None:
@@ -77,9 +86,9 @@ def test_takes_arrays_that_are_not_contiguous() -> None:
     np.testing.assert_array_equal(result.descriptors, half.descriptors)
 
 
-@pytest.mark.parametrize("field", ["x", "y", "scores", "descriptors"])
+@pytest.mark.parametrize("field", ["x", "y", "scores", "descriptors", "bearings"])
 def test_refuses_arrays_whose_lengths_contradict(field: str) -> None:
-    message = to_message(Header(), random_features(5, 64), "")
+    message = to_message(Header(), random_features(5, 64), "", bearings=np.zeros((5, 3), np.float32))
     getattr(message, field).pop()
     with pytest.raises(ValueError, match="expected N"):
         from_message(message)
