@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 CELL_SIZE = 8
@@ -75,18 +76,19 @@ class SuperPointConfig:
                 "encoder_hidden_sizes must hold four channel counts (three poolings make 8-pixel cells), "
                 f"got {self.encoder_hidden_sizes!r}"
             )
-        object.__setattr__(self, "encoder_hidden_sizes", tuple(self.encoder_hidden_sizes))
-        for size in self.encoder_hidden_sizes:
-            require_int("encoder_hidden_sizes", size, minimum=1)
-        require_int("decoder_hidden_size", self.decoder_hidden_size, minimum=1)
+        set_fields(
+            self,
+            encoder_hidden_sizes=tuple(require_int("encoder_hidden_sizes", n, 1) for n in self.encoder_hidden_sizes),
+            decoder_hidden_size=require_int("decoder_hidden_size", self.decoder_hidden_size, minimum=1),
+            descriptor_decoder_dim=require_int("descriptor_decoder_dim", self.descriptor_decoder_dim, minimum=1),
+            keypoint_threshold=require_number("keypoint_threshold", self.keypoint_threshold, minimum=0.0, below=1.0),
+            max_keypoints=require_int("max_keypoints", self.max_keypoints, minimum=-1),
+            nms_radius=require_int("nms_radius", self.nms_radius, minimum=0),
+            border_removal_distance=require_int("border_removal_distance", self.border_removal_distance, minimum=0),
+            initializer_range=require_number("initializer_range", self.initializer_range, minimum=0.0),
+        )
         if self.keypoint_decoder_dim != CELL_SIZE**2 + 1:
             raise ValueError(f"keypoint_decoder_dim must be 65 (8 x 8 pixels + 1), got {self.keypoint_decoder_dim!r}")
-        require_int("descriptor_decoder_dim", self.descriptor_decoder_dim, minimum=1)
-        require_number("keypoint_threshold", self.keypoint_threshold, minimum=0.0, below=1.0)
-        require_int("max_keypoints", self.max_keypoints, minimum=-1)
-        require_int("nms_radius", self.nms_radius, minimum=0)
-        require_int("border_removal_distance", self.border_removal_distance, minimum=0)
-        require_number("initializer_range", self.initializer_range, minimum=0.0)
         require_choice("batch_norm", self.batch_norm, get_args(BatchNorm))
         require_choice("descriptor_grid", self.descriptor_grid, get_args(DescriptorGrid))
         require_choice("subpixel", self.subpixel, get_args(Subpixel))
@@ -130,24 +132,33 @@ class PreprocessorConfig:
                 raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if not isinstance(self.size, (tuple, list)) or len(self.size) != 2:
             raise ValueError(f"size must be (height, width), got {self.size!r}")
-        object.__setattr__(self, "size", tuple(self.size))
-        for side in self.size:
-            require_int("size", side, minimum=1)
-        require_int("resample", self.resample, minimum=0)
+        set_fields(
+            self,
+            size=tuple(require_int("size", side, minimum=1) for side in self.size),
+            resample=require_int("resample", self.resample, minimum=0),
+            rescale_factor=require_number("rescale_factor", self.rescale_factor, minimum=0.0),
+        )
         require_choice("resample", self.resample, tuple(range(6)))
-        require_number("rescale_factor", self.rescale_factor, minimum=0.0)
 
 
-def require_int(name: str, value: object, minimum: int) -> None:
-    """Raise ``ValueError`` naming `name` unless `value` is an int of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+def set_fields(instance: object, **values: object) -> None:
+    """Set fields of a frozen dataclass, for its ``__post_init__``."""
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)
+
+
+def require_int(name: str, value: object, minimum: int) -> int:
+    """Return an integer, NumPy's included, as an int; raise ``ValueError`` naming `name` unless it is >= `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    return int(value)
 
 
-def require_number(name: str, value: object, minimum: float, below: float = float("inf")) -> None:
-    """Raise ``ValueError`` naming `name` unless `value` is a number in [minimum, below)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value < below:
+def require_number(name: str, value: object, minimum: float, below: float = float("inf")) -> float:
+    """Return a number, NumPy's included, as a float; raise ``ValueError`` naming `name` unless in [minimum, below)."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not minimum <= float(value) < below:
         raise ValueError(f"{name} must be a number in [{minimum:g}, {below:g}), got {value!r}")
+    return float(value)
 
 
 def require_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

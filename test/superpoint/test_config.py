@@ -1,10 +1,12 @@
 """Configurations have transformers' names and defaults, and say which field is wrong."""
 
+import json
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
-from superpoint_ros.superpoint import PreprocessorConfig, SuperPointConfig
+from superpoint_ros.superpoint import DetectionOptions, PreprocessorConfig, SuperPointConfig
 
 
 def test_names_and_defaults_are_those_of_transformers() -> None:
@@ -51,3 +53,14 @@ def test_names_and_defaults_are_those_of_transformers() -> None:
 def test_a_bad_value_is_refused_by_name(kind, field, value) -> None:
     with pytest.raises(ValueError, match=field):
         kind(**{field: value})
+
+
+def test_numpy_scalars_are_taken_as_numbers() -> None:
+    options = DetectionOptions(threshold=np.float32(0.5), max_keypoints=np.int64(9), resize=np.uint16(32))
+    assert options == DetectionOptions(threshold=0.5, max_keypoints=9, resize=32)
+    assert type(options.threshold) is float
+    assert type(options.max_keypoints) is int
+    config = SuperPointConfig(encoder_hidden_sizes=tuple(np.array([8, 8, 16, 16])), keypoint_threshold=np.float64(0.5))
+    assert json.loads(json.dumps(asdict(config)))["encoder_hidden_sizes"] == [8, 8, 16, 16]
+    with pytest.raises(ValueError, match="nms_radius"):
+        DetectionOptions(nms_radius=np.bool_(True))  # type: ignore[arg-type]
