@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from .config import Subpixel
-from .extractor import SuperPointExtractor
+from .arguments import add_extractor_arguments, extractor_from
 from .features import Features
 from .files import replacing
 from .overlay import draw_overlay
@@ -23,26 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
     parser.add_argument("--output", type=Path, help="folder for one IMAGE.npz each: keypoints, scores, descriptors")
     parser.add_argument("--overlay", type=Path, help="picture of the keypoints; a folder if there are several images")
-    parser.add_argument("--weights", default="default", help="'default', 'random', a file, a folder or a model id")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
-    parser.add_argument("--threshold", type=float, help="score above which a pixel becomes a keypoint")
-    parser.add_argument("--nms-radius", type=int, help="radius of non-maximum suppression in pixels")
-    parser.add_argument("--max-keypoints", type=int, help="keypoints kept per image; -1 keeps all")
-    parser.add_argument("--border", type=int, help="width in pixels of the border without keypoints")
-    parser.add_argument("--resize", type=int, help="longer image side in pixels for detection; 0 keeps the size")
-    parser.add_argument("--subpixel", choices=get_args(Subpixel), help="sub-pixel method")
+    add_extractor_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Extract, write and print a line per image; returns the exit status."""
-    names = ("device", "precision", "threshold", "nms_radius", "max_keypoints", "border", "resize", "subpixel")
-    options = {name: getattr(arguments, name) for name in names}
     missing = next((path for path in arguments.images if not path.is_file()), None)
     if missing:
         raise ValueError(f"{missing}: no such file")
     _check_outputs(arguments)
-    extractor = SuperPointExtractor.from_pretrained(arguments.weights, **options)
+    extractor = extractor_from(arguments)
     several = len(arguments.images) > 1
     for path in tqdm(arguments.images, unit="image", disable=not several):
         image = read_image(path)

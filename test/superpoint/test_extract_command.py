@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from superpoint_ros.__main__ import main
+from superpoint_ros.superpoint import Features
+from superpoint_ros.superpoint.overlay import draw_overlay
 
 
 @pytest.fixture
@@ -64,3 +66,14 @@ def test_what_cannot_be_done_is_one_sentence(picture: Path, tmp_path: Path, caps
         path.write_text(content)
     assert extract(path, *options) == 1
     assert message in capsys.readouterr().err
+
+
+def test_overlay_circles_grow_and_redden_with_the_score() -> None:
+    image = np.zeros((64, 96), np.uint8)
+    keypoints = np.array([[24, 48], [72, 48]], np.float32)
+    features = Features(keypoints, np.array([0.9, 0.01], np.float32), np.zeros((2, 256), np.float32), (96, 64))
+    overlay = draw_overlay(image, features).astype(int)[32:]
+    best, worst = overlay[:, :48], overlay[:, 48:]
+    assert (best.sum(axis=2) > 0).sum() > 2 * (worst.sum(axis=2) > 0).sum()
+    assert best[..., 0].sum() > best[..., 2].sum()
+    assert worst[..., 0].sum() < worst[..., 2].sum()

@@ -1,0 +1,42 @@
+"""The command line options of every command that runs the extractor."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from typing import Any, get_args
+
+from .backends import BACKENDS, PRECISIONS
+from .config import Subpixel
+from .extractor import SuperPointExtractor
+from .options import DetectionOptions
+
+_RUNTIME_OPTIONS = ("device", "backend", "precision")
+
+
+def add_extractor_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare weights, where they run, and the fields of `DetectionOptions`; those not given are the weights' own."""
+    group = parser.add_argument_group("detector")
+    group.add_argument("--weights", default="default", help="'default', 'random', a file, a folder or a model id")
+    group.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
+    group.add_argument("--backend", default="auto", choices=BACKENDS, help="what runs the network")
+    group.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the network")
+    group.add_argument("--threshold", type=float, help="score above which a pixel becomes a keypoint")
+    group.add_argument("--nms-radius", type=int, help="radius of non-maximum suppression in pixels")
+    group.add_argument("--max-keypoints", type=int, help="keypoints kept per image; -1 keeps all")
+    group.add_argument("--border", type=int, help="width in pixels of the border without keypoints")
+    group.add_argument("--resize", type=int, help="longer image side in pixels for detection; 0 keeps the size")
+    group.add_argument("--subpixel", choices=get_args(Subpixel), help="sub-pixel method")
+
+
+def extractor_from(arguments: argparse.Namespace) -> SuperPointExtractor:
+    """Return the extractor that the parsed arguments describe.
+
+    Raises
+    ------
+    ValueError
+        If weights, device or an option cannot be used.
+    """
+    names = (*_RUNTIME_OPTIONS, *(field.name for field in fields(DetectionOptions)))
+    options: dict[str, Any] = {name: getattr(arguments, name) for name in names}
+    return SuperPointExtractor.from_pretrained(arguments.weights, **options)
