@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 from superpoint_ros.msg import KeypointArray
 
 from . import image_conversion
+from .qos import overridable
 from .stream_statistics import StreamStatistics
 from .subscription import AdoptingSubscription
 
@@ -94,8 +95,12 @@ class Camera:
         topic, self._message_type = _MESSAGE_TYPES[image_transport]
         self._topic = f"{name}/{topic}"
         self.image_topic: str = node.resolve_topic_name(self._topic)
-        self._keypoints = node.create_lifecycle_publisher(KeypointArray, f"{name}/keypoints", QoSProfile(depth=5))
-        self._overlay = node.create_lifecycle_publisher(Image, f"{name}/keypoints_image", QoSProfile(depth=1))
+        self._keypoints = node.create_lifecycle_publisher(
+            KeypointArray, f"{name}/keypoints", QoSProfile(depth=5), qos_overriding_options=overridable()
+        )
+        self._overlay = node.create_lifecycle_publisher(
+            Image, f"{name}/keypoints_image", QoSProfile(depth=1), qos_overriding_options=overridable()
+        )
 
     @property
     def overlay_is_watched(self) -> bool:

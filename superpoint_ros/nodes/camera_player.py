@@ -25,6 +25,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from .parameters import TOPIC_PREFIX, check, declare, parameter
+from .qos import overridable
 from .sources import CameraCalibration, Frame, FrameFormat, Source, SourceError, looped, open_source, silence_opencv
 
 LARGEST_LAG = 0.1
@@ -128,9 +129,9 @@ class CameraPublisher:
         topic = f"{settings.camera_name}/image_raw"
         compressed = settings.image_transport == "compressed"
         self.images: Publisher[Any] = (
-            node.create_publisher(CompressedImage, f"{topic}/compressed", qos)
+            node.create_publisher(CompressedImage, f"{topic}/compressed", qos, qos_overriding_options=overridable())
             if compressed
-            else node.create_publisher(Image, topic, qos)
+            else node.create_publisher(Image, topic, qos, qos_overriding_options=overridable())
         )
         self._message = self._compressed_message if compressed else self._image_message
         self.infos: Publisher[Any] = node.create_publisher(CameraInfo, f"{settings.camera_name}/camera_info", qos)

@@ -93,11 +93,16 @@ class Detector(LifecycleNode):
             self._cameras.append(camera)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe and compute."""
+        """Subscribe and compute; on failure the node stays inactive and can be activated again."""
         result = super().on_activate(state)  # the publishers
         self._worker = Worker(self._process, keep_all=self._parameters_now.frame_policy == "all")
-        for camera in self._cameras:
-            camera.subscribe()
+        try:
+            for camera in self._cameras:
+                camera.subscribe()
+        except Exception as error:  # as above
+            self.get_logger().error(f"cannot activate: {error}")
+            self.on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

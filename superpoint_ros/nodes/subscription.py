@@ -1,43 +1,25 @@
-"""An image subscription that adopts the quality of service its publishers offer.
-
-A best-effort publisher never reaches a reliable subscriber, and a best-effort subscriber loses most large images of a
-reliable publisher. Neither is known when the node starts, and publishers come and go.
-"""
+"""An image subscription that adopts the quality of service its publishers offer, which come and go."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
+
+from . import qos
 
 ImageMessage = TypeVar("ImageMessage", Image, CompressedImage)
 
 
-def adopted_qos(offers: Sequence[QoSProfile], depth: int) -> QoSProfile:
-    """Return the strongest quality of service that every one of the publishers' offers satisfies.
-
-    Parameters
-    ----------
-    offers : sequence of QoSProfile
-        Of the topic's publishers; with none, what a publisher has by default: reliable, volatile.
-    depth : int
-        Messages to keep.
-    """
-    reliable = all(offer.reliability != ReliabilityPolicy.BEST_EFFORT for offer in offers)
-    latched = len(offers) > 0 and all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
-    return QoSProfile(
-        depth=depth,
-        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-    )
-
-
 class AdoptingSubscription(Generic[ImageMessage]):
     """Subscribes at once and again whenever `adopt` finds that the publishers offer something else.
+
+    Parameters ``qos_overrides.<topic>.subscription.<policy>`` of the node win over what is offered.
 
     Parameters
     ----------
@@ -55,7 +37,12 @@ class AdoptingSubscription(Generic[ImageMessage]):
     Attributes
     ----------
     mismatch : str
-        Why nothing can arrive although somebody publishes; empty if nothing speaks against it.
+        Why nothing can arrive although somebody publishes, and what to change; empty if nothing speaks against it.
+
+    Raises
+    ------
+    ValueError
+        If an override parameter has a value that its policy does not know.
     """
 
     def __init__(
@@ -74,7 +61,7 @@ class AdoptingSubscription(Generic[ImageMessage]):
         self._depth = depth
         self._followed = ""
         self.mismatch = ""
-        self._subscribe(adopted_qos((), depth))
+        self._subscribe(())
 
     def adopt(self) -> None:
         """Look at the publishers and follow them; to be called every now and then."""
@@ -83,6 +70,7 @@ class AdoptingSubscription(Generic[ImageMessage]):
         self.mismatch = ""
         if offers:
             self._follow(offers)
+            self.mismatch = self._mismatch_with(offers)
         elif infos:
             others = ", ".join(sorted({info.topic_type for info in infos}))
             self.mismatch = (
@@ -94,27 +82,48 @@ class AdoptingSubscription(Generic[ImageMessage]):
         self._node.destroy_subscription(self._subscription)
 
     def _follow(self, offers: Sequence[QoSProfile]) -> None:
-        qos = adopted_qos(offers, self._depth)
-        if _policies(qos) != _policies(self._qos):
+        if qos.adopted(self._requested, offers) != (self._qos.reliability, self._qos.durability):
             self.destroy()
-            self._subscribe(qos)
-        offered = "; ".join(sorted({_policies(offer) for offer in offers}))
+            self._subscribe(offers)
+        offered = "; ".join(sorted({qos.in_words(offer) for offer in offers}))
         if offered != self._followed:
             self._followed = offered
-            self._node.get_logger().info(f"subscribed to {self._full_topic} as {_policies(qos)} (offered: {offered})")
+            self._node.get_logger().info(
+                f"subscribed to {self._full_topic} as {qos.in_words(self._qos)} (offered: {offered})"
+            )
 
-    def _subscribe(self, qos: QoSProfile) -> None:
-        self._qos = qos
+    def _mismatch_with(self, offers: Sequence[QoSProfile]) -> str:
+        unmet = [qos.unmet(self._qos, offer) for offer in offers]
+        if not all(unmet):
+            return ""
+        policy = unmet[0][0]
+        asked, offered = (getattr(profile, policy).name.lower() for profile in (self._qos, offers[0]))
+        return (
+            f"nothing can arrive on {self._full_topic}: its publishers offer {policy} {offered}, and the parameter "
+            f"qos_overrides.{self._full_topic}.subscription.{policy} asks for {asked}; remove that parameter or change "
+            "the publisher"
+        )
+
+    def _subscribe(self, offers: Sequence[QoSProfile]) -> None:
+        def adopt(profile: QoSProfile) -> None:
+            self._requested = copy.copy(profile)
+            profile.reliability, profile.durability = qos.adopted(profile, offers)
+            self._qos = profile
+
         # The default callbacks would warn of an incompatible publisher that `adopt` is about to follow.
         silent = SubscriptionEventCallbacks(use_default_callbacks=False)
-        self._subscription = self._node.create_subscription(
-            self._message_type, self._topic, self._callback, qos, event_callbacks=silent
-        )
+        try:
+            self._subscription = self._node.create_subscription(
+                self._message_type,
+                self._topic,
+                self._callback,
+                qos.adopting(self._depth),
+                event_callbacks=silent,
+                qos_overriding_options=qos.overridable(adopt),
+            )
+        except RuntimeError as error:  # rclpy's, which names the policy and the value
+            raise ValueError(f"parameter qos_overrides.{self._full_topic}.subscription: {error}") from error
 
     @property
     def _type_name(self) -> str:
         return f"sensor_msgs/msg/{self._message_type.__name__}"
-
-
-def _policies(qos: QoSProfile) -> str:
-    return f"{qos.reliability.name.lower().replace('_', ' ')}, {qos.durability.name.lower().replace('_', ' ')}"

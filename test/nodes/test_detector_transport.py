@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,11 +13,8 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_testing import Connection, NodeProcess, Probe, counts, image_message, latest_status, settled, textured_image
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage
-
-from superpoint_ros.nodes.subscription import adopted_qos
 
 CAMERAS = ["fast", "slow", "shy", "late", "odd"]
 # Large images, little computing, and a queue for pauses of a busy machine: the transport is what is tested.
@@ -121,25 +118,3 @@ def test_policy_all_processes_every_image_in_order(start_node: Callable[..., Nod
         if number % 30 == 29:
             probe.wait_until(lambda: len(camera.keypoints) == len(stamps), f"{len(stamps)} results")
     assert [result.header.stamp.nanosec for result in camera.keypoints] == stamps
-
-
-RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
-VOLATILE, TRANSIENT_LOCAL = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
-
-
-@pytest.mark.parametrize(
-    ("offers", "expected"),
-    [
-        ([], (RELIABLE, VOLATILE)),
-        ([(RELIABLE, VOLATILE)], (RELIABLE, VOLATILE)),
-        ([(BEST_EFFORT, VOLATILE)], (BEST_EFFORT, VOLATILE)),
-        ([(RELIABLE, TRANSIENT_LOCAL)], (RELIABLE, TRANSIENT_LOCAL)),
-        ([(RELIABLE, VOLATILE), (BEST_EFFORT, VOLATILE)], (BEST_EFFORT, VOLATILE)),
-        ([(RELIABLE, VOLATILE), (RELIABLE, TRANSIENT_LOCAL)], (RELIABLE, VOLATILE)),
-    ],
-)
-def test_adopts_the_strongest_quality_that_all_publishers_offer(
-    offers: Sequence[tuple[Any, Any]], expected: tuple[Any, Any]
-) -> None:
-    qos = adopted_qos([QoSProfile(depth=1, reliability=offer[0], durability=offer[1]) for offer in offers], depth=5)
-    assert (qos.reliability, qos.durability) == expected
