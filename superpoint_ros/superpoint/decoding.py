@@ -1,7 +1,8 @@
 """From the network's raw output to keypoints with descriptors (DeTone et al. 2018, sections 3.2 and 3.3).
 
 Everything works on a whole batch at once; keypoints of all images lie one behind the other in flat
-tensors, ordered by image.
+tensors, ordered by image. `score_map`, `refine`, `rescale` and `sample_descriptors` neither wait for nor
+copy from the host, so that they can be part of a CUDA graph.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def decode(
     image, row, column = _inside(is_peak, options.border, image_size).nonzero().unbind(1)
     row, column = row + options.border, column + options.border
     if masks is not None:
-        refined = _refine(scores, image, row, column, options.subpixel)
+        refined = refine(scores, image, row, column, options.subpixel)
         allowed = _is_inside(masks, image, rescale(refined, image_size, masks.shape[1:]))
         image, row, column = image[allowed], row[allowed], column[allowed]
     peak_scores = scores[image, row, column]
@@ -90,7 +91,7 @@ def decode(
         if options.max_keypoints >= 0:
             counts = counts.clamp(max=options.max_keypoints)
 
-    keypoints = _refine(scores, image, row, column, options.subpixel)
+    keypoints = refine(scores, image, row, column, options.subpixel)
     descriptors = sample_descriptors(output.descriptor_map, image, keypoints, descriptor_grid)
     return Detections(counts, keypoints, peak_scores, descriptors)
 
@@ -98,11 +99,11 @@ def decode(
 def rescale(keypoints: Tensor, size: Sequence[int], new_size: Sequence[int]) -> Tensor:
     """Move (M, 2) `keypoints` from an image of (height, width) `size` to the same image at `new_size`, inside of it."""
     height, width = new_size
+    x, y = keypoints.unbind(1)
     if tuple(size) != tuple(new_size):
-        scale = keypoints.new_tensor([width / size[1], height / size[0]])
-        keypoints = (keypoints + 0.5) * scale - 0.5
+        x, y = (x + 0.5) * (width / size[1]) - 0.5, (y + 0.5) * (height / size[0]) - 0.5
     # Refinement and resizing can lead past the outermost pixel centres.
-    return keypoints.clamp(min=0).minimum(keypoints.new_tensor([width - 1, height - 1]))
+    return torch.stack((x.clamp(0, width - 1), y.clamp(0, height - 1)), dim=1)
 
 
 def score_map(keypoint_logits: Tensor) -> Tensor:
@@ -226,17 +227,9 @@ def sample_descriptors(descriptor_map: Tensor, image: Tensor, keypoints: Tensor,
         Of unit length.
     """
     _, dimension, height, width = descriptor_map.shape
-    size = keypoints.new_tensor([width, height])
-    if grid == "cell_centers":
-        position = (keypoints + 0.5) / CELL_SIZE - 0.5
-    else:
-        first_center = (CELL_SIZE - 1) / 2
-        position = (keypoints - first_center) / (size * CELL_SIZE - first_center - 1) * (size - 1)
-    position = position.clamp(min=0.0).minimum(size - 1)
-    corner = position.floor().minimum((size - 2).clamp(min=0))
-    right, down = (position - corner).unbind(1)
-    column, row = corner.long().unbind(1)
-
+    (column, right), (row, down) = (
+        _place_on_grid(position, count, grid) for position, count in zip(keypoints.unbind(1), (width, height))
+    )
     cells = descriptor_map.permute(0, 2, 3, 1).reshape(-1, dimension)
     origin = (image * height + row) * width + column
     step_right, step_down = int(width > 1), width * int(height > 1)
@@ -246,7 +239,19 @@ def sample_descriptors(descriptor_map: Tensor, image: Tensor, keypoints: Tensor,
     return functional.normalize((weights[:, None] @ unit)[:, 0], dim=1)
 
 
-def _refine(scores: Tensor, image: Tensor, row: Tensor, column: Tensor, subpixel: Subpixel) -> Tensor:
+def _place_on_grid(position: Tensor, count: int, grid: DescriptorGrid) -> tuple[Tensor, Tensor]:
+    """Return the first of the two cells, of `count` along an axis, that a pixel lies between, and how far behind it."""
+    if grid == "cell_centers":
+        cell = (position + 0.5) / CELL_SIZE - 0.5
+    else:
+        first_center = (CELL_SIZE - 1) / 2
+        cell = (position - first_center) / (count * CELL_SIZE - first_center - 1) * (count - 1)
+    cell = cell.clamp(0, count - 1)
+    first = cell.floor().clamp(max=max(count - 2, 0))
+    return first.long(), cell - first
+
+
+def refine(scores: Tensor, image: Tensor, row: Tensor, column: Tensor, subpixel: Subpixel) -> Tensor:
     """Return pixels as (M, 2) keypoints x, y, refined by the method `subpixel`."""
     keypoints = torch.stack((column, row), dim=1).float()
     if subpixel != "none":
@@ -261,7 +266,7 @@ def _quadratic_offset(scores: Tensor, image: Tensor, row: Tensor, column: Tensor
 
     def vertex(before: Tensor, after: Tensor) -> Tensor:
         curvature = before - 2 * center + after
-        offset = 0.5 * (before - after) / torch.where(curvature < 0, curvature, -torch.inf)
+        offset = 0.5 * (before - after) / curvature.masked_fill(curvature >= 0, -torch.inf)
         return offset.clamp(-0.5, 0.5)
 
     return torch.stack((vertex(window[:, 1, 0], window[:, 1, 2]), vertex(window[:, 0, 1], window[:, 2, 1])), dim=1)

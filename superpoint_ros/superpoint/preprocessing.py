@@ -41,7 +41,7 @@ def to_luminance(image: Image) -> Tensor:
     """
     if not isinstance(image, (np.ndarray, Tensor)):
         raise TypeError(f"an image must be a NumPy array or a torch tensor, got {type(image).__name__}")
-    image = _as_uint8_or_float32(_channels_last(image))
+    image = _as_uint8_or_float32(channels_last(image))
     if isinstance(image, np.ndarray):
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
         return torch.from_numpy(np.ascontiguousarray(gray))
@@ -71,6 +71,12 @@ def to_mask(mask: Image, image_size: tuple[int, ...]) -> Tensor:
     return mask != 0 if isinstance(mask, Tensor) else torch.from_numpy(mask != 0)
 
 
+def resized_size(size: tuple[int, int], longer_side: int) -> tuple[int, int]:
+    """Return the (height, width) with the aspect ratio of `size` whose longer one is `longer_side` (0: `size`)."""
+    scale = longer_side / max(size) if longer_side else 1.0
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
 def resize_longer_side(image: Tensor, longer_side: int) -> Tensor:
     """Resize (H, W) `image`, keeping its aspect ratio and dtype, with an anti-aliasing filter when it shrinks.
 
@@ -80,12 +86,11 @@ def resize_longer_side(image: Tensor, longer_side: int) -> Tensor:
         In pixels; 0 returns the image as it is.
     """
     height, width = image.shape
-    if longer_side in (0, max(height, width)):
+    size = resized_size((height, width), longer_side)
+    if size == (height, width):
         return image
-    scale = longer_side / max(height, width)
-    size = max(round(height * scale), 1), max(round(width * scale), 1)
     if image.device.type == "cpu":
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        method = cv2.INTER_AREA if longer_side < max(height, width) else cv2.INTER_LINEAR
         return torch.from_numpy(cv2.resize(image.numpy(), size[::-1], interpolation=method))
     resized = functional.interpolate(image[None, None].float(), size, mode="bilinear", antialias=True)[0, 0]
     return resized.round().to(torch.uint8) if image.dtype == torch.uint8 else resized
@@ -104,7 +109,7 @@ def pad_to_cells(batch: Tensor) -> Tensor:
     return functional.pad(batch, missing, mode="replicate") if any(missing) else batch
 
 
-def _channels_last(image: Image) -> Image:
+def channels_last(image: Image) -> Image:
     """Return an image as (H, W) or (H, W, 3)."""
     shape = tuple(image.shape)
     if len(shape) == 3 and shape[2] not in (1, 3) and shape[0] in (1, 3):
