@@ -23,12 +23,14 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as pillow
-from sensor_msgs.msg import CompressedImage, Image
+
+if TYPE_CHECKING:  # messages of any library do, so that bags are read without ROS
+    from sensor_msgs.msg import CompressedImage, Image
 
 MAX_SIDE = 16384
 """Longest image side accepted, in pixels."""
@@ -138,7 +140,7 @@ def check(message: Image | CompressedImage) -> None:
         If the message is malformed: unknown encoding, empty, beyond `MAX_SIDE` or `MAX_PIXELS`, a `step` or a data
         length that does not fit the size, or not an image at all.
     """
-    if isinstance(message, CompressedImage):
+    if _is_compressed(message):
         _open_compressed(message)
     else:
         _check_layout(message)
@@ -164,11 +166,15 @@ def to_array(message: Image | CompressedImage, value_range: ValueRange | None = 
     ImageError
         If the message is malformed; see `check`. Compressed data can turn out corrupt only here.
     """
-    if isinstance(message, CompressedImage):
+    if _is_compressed(message):
         return _decompress(message, value_range)
     encoding = _check_layout(message)
     pixels = _to_8_bit(_view(message, encoding), encoding.scaling, value_range)
     return _to_rgb(pixels, encoding.color)
+
+
+def _is_compressed(message: Image | CompressedImage) -> bool:
+    return hasattr(message, "format")
 
 
 def _check_size(width: int, height: int) -> None:
