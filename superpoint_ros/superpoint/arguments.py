@@ -11,7 +11,7 @@ from .config import Subpixel
 from .extractor import SuperPointExtractor
 from .options import DetectionOptions
 
-_RUNTIME_OPTIONS = ("device", "backend", "precision")
+_RUNTIME_OPTIONS = ("device", "backend", "precision", "threads")
 
 
 def add_extractor_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,7 @@ def add_extractor_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
     group.add_argument("--backend", default="auto", choices=BACKENDS, help="what runs the network")
     group.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the network")
+    group.add_argument("--threads", type=int, default=0, help="CPU threads (default 0: as many as PyTorch uses)")
     group.add_argument("--threshold", type=float, help="score above which a pixel becomes a keypoint")
     group.add_argument("--nms-radius", type=int, help="radius of non-maximum suppression in pixels")
     group.add_argument("--max-keypoints", type=int, help="keypoints kept per image; -1 keeps all")

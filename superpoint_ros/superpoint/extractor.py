@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -11,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .backends import make_backend, resolve_backend, resolve_device, resolve_precision
+from .backends import Backend, make_backend, resolve_backend, resolve_device, resolve_precision
 from .checkpoints import Checkpoint, load_checkpoint
 from .compatibility import Compatibility
-from .config import require_choice
+from .config import require_choice, require_int
 from .decoding import Detections, decode, rescale
 from .features import Features
 from .image_processor import SuperPointImageProcessor
@@ -42,6 +44,8 @@ class SuperPointExtractor:
         "transformers" prepares images, finds keypoints and rounds their coordinates as that library
         does, to compare or replace it; only on the "torch" backend in fp32. `resize` and `subpixel` have no
         part in it, and features are ordered by score only where `max_keypoints` cuts some off.
+    threads : int
+        CPU threads to compute with; 0: as many as PyTorch is set to use.
 
     Raises
     ------
@@ -56,6 +60,11 @@ class SuperPointExtractor:
         Names the weights; descriptors of different weights must never be matched.
     device, backend, precision : str
         As resolved.
+    threads : int
+        As resolved.
+    last_timings : dict of float
+        Seconds that the last call spent on "preprocessing", "network" and "decoding"; empty where they cannot
+        be told apart.
     """
 
     def __init__(
@@ -66,8 +75,10 @@ class SuperPointExtractor:
         precision: str = "auto",
         options: DetectionOptions | None = None,
         compatibility: Compatibility = None,
+        threads: int = 0,
     ) -> None:
         require_choice("compatibility", compatibility, (None, "transformers"))
+        self.threads = require_int("threads", threads, minimum=0) or torch.get_num_threads()
         self._device = resolve_device(device)
         self.precision = resolve_precision(precision, self._device)
         self.backend = resolve_backend("torch" if compatibility else backend, self._device)
@@ -75,8 +86,14 @@ class SuperPointExtractor:
         self.model_name = checkpoint.name
         self.options = options or DetectionOptions.from_config(checkpoint.config)
         self._descriptor_grid = checkpoint.config.descriptor_grid
-        self._network = make_backend(self.backend, checkpoint.network(), self._device, self.precision)
-        self._like_transformers = _LikeTransformers(checkpoint, self._device) if compatibility else None
+        self.last_timings: dict[str, float] = {}
+        self._network: Backend | None = None
+        self._like_transformers: _LikeTransformers | None = None
+        if compatibility:
+            self._like_transformers = _LikeTransformers(checkpoint, self._device)
+        else:
+            with _torch_threads(self.threads):
+                self._network = make_backend(self.backend, checkpoint.network(), self._device, self.precision)
 
     @classmethod
     def from_pretrained(
@@ -87,6 +104,7 @@ class SuperPointExtractor:
         backend: str = "auto",
         precision: str = "auto",
         compatibility: Compatibility = None,
+        threads: int = 0,
         **options: Any,
     ) -> SuperPointExtractor:
         """Load weights and return an extractor for them.
@@ -95,7 +113,7 @@ class SuperPointExtractor:
         ----------
         weights : str or Path
             See `load_checkpoint`.
-        device, backend, precision, compatibility : str
+        device, backend, precision, compatibility, threads
             See the class.
         **options
             Fields of `DetectionOptions`; those not given are the checkpoint's own.
@@ -110,7 +128,7 @@ class SuperPointExtractor:
         checkpoint = load_checkpoint(weights)
         given = {name: value for name, value in options.items() if value is not None}
         chosen = replace(DetectionOptions.from_config(checkpoint.config), **given)
-        return cls(checkpoint, device, backend, precision, chosen, compatibility)
+        return cls(checkpoint, device, backend, precision, chosen, compatibility, threads)
 
     @overload
     def __call__(self, images: Image, masks: Image | None = None) -> Features: ...
@@ -146,11 +164,15 @@ class SuperPointExtractor:
             return self([images], [masks])[0]  # type: ignore[list-item]  # checked where it is used
         if not isinstance(images, Sequence):
             raise TypeError(f"images must be NumPy arrays or torch tensors, got {type(images).__name__}")
-        options = self.options
-        if self._like_transformers is not None:
-            if masks is not None and any(mask is not None for mask in masks):
-                raise ValueError("masks are not known to transformers: leave compatibility='transformers' out")
-            return [self._like_transformers(image, options) for image in images]
+        with _torch_threads(self.threads):
+            if self._like_transformers is not None:
+                if masks is not None and any(mask is not None for mask in masks):
+                    raise ValueError("masks are not known to transformers: leave compatibility='transformers' out")
+                return [self._like_transformers(image, self.options) for image in images]
+            return self._extract(images, masks, self.options)
+
+    def _extract(self, images: Sequence[Image], masks: object, options: DetectionOptions) -> list[Features]:
+        clock = _StageClock()
         prepared = [to_luminance(image) for image in images]
         allowed = _match_masks(masks, prepared)
         groups: dict[tuple[Any, ...], list[int]] = {}
@@ -159,18 +181,29 @@ class SuperPointExtractor:
         features: dict[int, Features] = {}
         for indices in groups.values():
             batch = [prepared[index] for index in indices]
-            features.update(zip(indices, self._extract(batch, [allowed[index] for index in indices], options)))
+            found = self._extract_batch(batch, [allowed[index] for index in indices], options, clock)
+            features.update(zip(indices, found))
+        if self._device.type == "cpu":  # a GPU still works when a stage seems to end
+            self.last_timings = clock.seconds
         return [features[index] for index in range(len(prepared))]
 
     @torch.inference_mode()
-    def _extract(self, images: list[Tensor], masks: list[Tensor | None], options: DetectionOptions) -> list[Features]:
-        """Extract from (H, W) images of one size and dtype as one batch."""
+    def _extract_batch(
+        self, images: list[Tensor], masks: list[Tensor | None], options: DetectionOptions, clock: _StageClock
+    ) -> list[Features]:
+        """Extract from (H, W) images of one size and dtype."""
+        assert self._network is not None
         resized = [resize_longer_side(image, options.resize) for image in images]
         size, resized_size = images[0].shape, resized[0].shape
-        output = self._network(to_network_input(resized, self._device))
+        batch = to_network_input(resized, self._device)
+        clock.stop("preprocessing")
+        output = self._network(batch)
+        clock.stop("network")
         stacked = _stack_masks(masks, size, self._device)
         found = decode(output, options, self._descriptor_grid, (resized_size[0], resized_size[1]), masks=stacked)
-        return _split(found._replace(keypoints=rescale(found.keypoints, resized_size, size)), size)
+        features = _split(found._replace(keypoints=rescale(found.keypoints, resized_size, size)), size)
+        clock.stop("decoding")
+        return features
 
 
 class _LikeTransformers:
@@ -178,9 +211,7 @@ class _LikeTransformers:
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self._processor = SuperPointImageProcessor(checkpoint.preprocessor, "transformers")
-        self._model = SuperPointForKeypointDetection(checkpoint.config, "transformers")
-        self._model.load_state_dict(checkpoint.state, strict=False)
-        self._model.eval().to(device)
+        self._model = SuperPointForKeypointDetection.from_checkpoint(checkpoint, "transformers").to(device)
         self._device = device
 
     @torch.inference_mode()
@@ -194,6 +225,34 @@ class _LikeTransformers:
             result[name].float().cpu().numpy() for name in ("keypoints", "scores", "descriptors")
         )
         return Features(keypoints, scores, descriptors, (width, height))
+
+
+class _StageClock:
+    """Adds up the `seconds` of the stages of a call."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def stop(self, stage: str) -> None:
+        """Book the time since the last stop on `stage`."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    """Let PyTorch compute with as many CPU threads inside the block."""
+    before = torch.get_num_threads()
+    if threads == before:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _match_masks(masks: object, images: list[Tensor]) -> list[Tensor | None]:

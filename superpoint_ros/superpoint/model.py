@@ -78,7 +78,13 @@ class SuperPointForKeypointDetection(SuperPointNetwork):
         cls, weights: str | Path, compatibility: Compatibility = None
     ) -> SuperPointForKeypointDetection:
         """Return the model with `weights` in eval mode; see `load_checkpoint` for what can be read."""
-        checkpoint = load_checkpoint(weights)
+        return cls.from_checkpoint(load_checkpoint(weights), compatibility)
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: Checkpoint, compatibility: Compatibility = None
+    ) -> SuperPointForKeypointDetection:
+        """Return the model with the weights of `checkpoint` in eval mode."""
         model = cls(checkpoint.config, compatibility)
         model.load_state_dict(checkpoint.state, strict=False)  # checked; only batch counters may be absent
         return model.eval()

@@ -1,5 +1,7 @@
 """The extractor takes any image and says what it does not take."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -245,11 +247,33 @@ def test_a_bad_image_is_named(extractor, image, error, message) -> None:
         ({"precision": "fp16", "device": "cpu"}, "fp16"),
         ({"backend": "caffe"}, "backend"),
         ({"compatibility": "keras"}, "compatibility"),
+        ({"threads": -1}, "threads"),
+        ({"threads": 1.5}, "threads"),
     ],
 )
 def test_a_bad_option_is_named(options, message) -> None:
     with pytest.raises(ValueError, match=message):
         SuperPointExtractor.from_pretrained("random", **options)
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_threads_change_nothing_but_the_threads(backend) -> None:
+    pytest.importorskip(backend)
+    default = SuperPointExtractor.from_pretrained("random", device="cpu", backend=backend, precision="fp32")
+    before = torch.get_num_threads()
+    single = SuperPointExtractor.from_pretrained("random", device="cpu", backend=backend, precision="fp32", threads=1)
+    assert (default.threads, single.threads) == (before, 1)
+    assert_same(single(GRAY), default(GRAY))
+    assert torch.get_num_threads() == before
+
+
+def test_stages_of_the_last_call_are_timed(extractor) -> None:
+    started = time.perf_counter()
+    extractor([GRAY, picture(40, 56)])
+    elapsed = time.perf_counter() - started
+    assert set(extractor.last_timings) == {"preprocessing", "network", "decoding"}
+    assert all(seconds > 0 for seconds in extractor.last_timings.values())
+    assert sum(extractor.last_timings.values()) <= elapsed
 
 
 @pytest.mark.parametrize(("backend", "precision"), [("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16")])
