@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-Descriptors = NDArray[np.float32] | NDArray[np.int8]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Descriptors = Union[NDArray[np.float32], NDArray[np.int8], "Tensor"]
+Candidates = Union[NDArray[np.bool_], "Tensor"]
+
+
+class ModelMismatchError(ValueError):
+    """Descriptors of different weights were to be matched, which have nothing in common."""
 
 
 @dataclass(frozen=True)
@@ -30,96 +39,159 @@ class Matches:
         return len(self.indices)
 
 
+class Extremes(NamedTuple):
+    """What matching needs of the (N0, N1) matrix of cosine similarities.
+
+    Entries that are no candidates count as minus infinity.
+
+    Attributes
+    ----------
+    best : ndarray, (N0,), float32
+        The greatest of each row.
+    best_column : ndarray, (N0,), int64
+        Where it is.
+    best_of_column : ndarray, (N1,), float32
+        The greatest of each column.
+    second : ndarray, (N0,), float32, or None
+        The greatest of each row but for `best_column`; None if not asked for.
+    """
+
+    best: NDArray[np.float32]
+    best_column: NDArray[np.int64]
+    best_of_column: NDArray[np.float32]
+    second: NDArray[np.float32] | None
+
+    @classmethod
+    def of_nothing(cls, count0: int, count1: int) -> Extremes:
+        """Extremes where there is nothing to match: one of the counts is 0."""
+        rows = np.full(count0, -np.inf, np.float32)
+        return cls(rows[:0], np.empty(0, np.int64), np.full(count1, -np.inf, np.float32), rows[:0])
+
+
 def match_descriptors(
     descriptors0: Descriptors,
     descriptors1: Descriptors,
     *,
     max_ratio: float | None = None,
     max_distance: float | None = None,
+    candidates: Candidates | None = None,
+    models: tuple[str, str] | None = None,
 ) -> Matches:
     """Match the descriptors that are each other's nearest neighbour.
 
+    The search is exhaustive and its arithmetic float32, wherever it runs: NumPy arrays are matched by NumPy, tensors by
+    PyTorch on their device. On a GPU the product may be less exact if ``torch.backends.cuda.matmul.allow_tf32`` has
+    been switched on.
+
     Parameters
     ----------
-    descriptors0, descriptors1 : ndarray, (N0, D) and (N1, D), both float32 or both int8
+    descriptors0, descriptors1 : ndarray or torch.Tensor, (N0, D) and (N1, D), both float32 or both int8
         float32: unit length. int8: 127 times a unit vector, rounded; the rounding's effect on the
-        length is undone.
-    max_ratio : float, in (0, 1], optional
+        length is undone. Tensors must be on one device.
+    max_ratio : float, in [0, 1], optional
         Lowe's ratio test: a match is kept if its distance is at most this share of the distance to the
-        second nearest neighbour in the second set. A match without a second candidate passes.
+        second nearest candidate in the second set. A match without a second candidate passes.
     max_distance : float, in [0, 2], optional
         Matches with a greater Euclidean distance are dropped.
+    candidates : ndarray or torch.Tensor, (N0, N1), bool, optional
+        The only pairs considered, such as :func:`near_predictions` or :func:`near_epipolar_lines` give, or both
+        combined by ``&``.
+    models : tuple of str, optional
+        Names of the weights that computed the descriptors; matching is refused if they differ.
+
+    Returns
+    -------
+    Matches
+        NumPy arrays, whatever the descriptors are.
 
     Raises
     ------
+    ModelMismatchError
+        If the names of the weights differ.
     ValueError
         If the arrays do not fit each other or a limit is out of range.
     """
-    _check_descriptors(descriptors0, descriptors1)
+    if models is not None and models[0] != models[1]:
+        raise ModelMismatchError(f"descriptors of different weights cannot be matched: {models[0]!r} and {models[1]!r}")
     _check_limit("max_ratio", max_ratio, upper=1.0)
     _check_limit("max_distance", max_distance, upper=2.0)
-    if min(len(descriptors0), len(descriptors1)) == 0:
-        return Matches(np.empty((0, 2), np.int64), np.empty(0, np.float32))
+    are_arrays = isinstance(descriptors0, np.ndarray) and isinstance(descriptors1, np.ndarray)
+    find_extremes = _array_extremes if are_arrays else _tensor_extremes
+    extremes = find_extremes(descriptors0, descriptors1, candidates, needs_second=max_ratio is not None)
+    return _mutual_matches(extremes, max_ratio, max_distance)
 
+
+def _array_extremes(descriptors0: Any, descriptors1: Any, candidates: Any, needs_second: bool) -> Extremes:
+    check_fit(descriptors0, descriptors1, candidates, (np.float32, np.int8))
+    if not (np.isfinite(descriptors0).all() and np.isfinite(descriptors1).all()):
+        raise ValueError("descriptors must be finite, got nan or inf")
+    if min(len(descriptors0), len(descriptors1)) == 0:
+        return Extremes.of_nothing(len(descriptors0), len(descriptors1))
     similarity = _to_unit(descriptors0) @ _to_unit(descriptors1).T
-    rows, columns = _mutual_maxima(similarity)
-    distances = _to_distance(similarity[rows, columns])
+    if candidates is not None:
+        np.copyto(similarity, -np.inf, where=~candidates)
+    rows = np.arange(len(similarity))
+    best_column = similarity.argmax(axis=1)
+    best = similarity[rows, best_column]
+    # The maximum over rows is vectorised by NumPy, the argmax is not and takes as long as the product.
+    best_of_column = similarity.max(axis=0)
+    second = None
+    if needs_second:
+        similarity[rows, best_column] = -np.inf
+        second = similarity.max(axis=1)
+    return Extremes(best, best_column, best_of_column, second)
+
+
+def _tensor_extremes(descriptors0: Any, descriptors1: Any, candidates: Any, needs_second: bool) -> Extremes:
+    from . import tensor_matching  # imports PyTorch, which who has a tensor has imported
+
+    return tensor_matching.extremes(descriptors0, descriptors1, candidates, needs_second)
+
+
+def _mutual_matches(extremes: Extremes, max_ratio: float | None, max_distance: float | None) -> Matches:
+    """Take the entries that are greatest of row and column; of equal ones the first; then apply the limits."""
+    best, best_column, best_of_column, second = extremes
+    rows = np.flatnonzero((best == best_of_column[best_column]) & (best > -np.inf))
+    columns, first = np.unique(best_column[rows], return_index=True)
+    order = np.argsort(rows[first])
+    rows, columns = rows[first][order], columns[order]
+    distances = _to_distance(best[rows])
     kept = np.ones(len(rows), bool)
     if max_distance is not None:
         kept &= distances <= max_distance
-    if max_ratio is not None:
-        kept &= distances <= max_ratio * _second_distance(similarity, rows, columns)
-    return Matches(np.stack([rows, columns], axis=1)[kept], distances[kept])
-
-
-def _mutual_maxima(similarity: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns whose common entry is the greatest of both; of equal ones the first."""
-    best_column = similarity.argmax(axis=1)
-    # The maximum over rows is vectorised by NumPy, the argmax is not and takes as long as the product.
-    best_of_column = similarity.max(axis=0)
-    rows = np.flatnonzero(similarity.max(axis=1) == best_of_column[best_column])
-    columns, first = np.unique(best_column[rows], return_index=True)
-    order = np.argsort(rows[first])
-    return rows[first][order].astype(np.int64), columns[order].astype(np.int64)
-
-
-def _second_distance(
-    similarity: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Distance of each of `rows` to its nearest neighbour other than `columns`; infinite if there is none."""
-    others = similarity[rows]
-    others[np.arange(len(rows)), columns] = -np.inf
-    second = others.max(axis=1)
-    return np.where(np.isneginf(second), np.float32(np.inf), _to_distance(second))
+    if max_ratio is not None and second is not None:
+        kept &= distances <= max_ratio * _to_distance(second[rows])
+    return Matches(np.stack([rows, columns], axis=1)[kept].astype(np.int64), distances[kept])
 
 
 def _to_distance(cosine: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Euclidean distance of two unit vectors with this scalar product."""
-    with np.errstate(invalid="ignore"):
-        distance: NDArray[np.float32] = np.sqrt(np.maximum(2 - 2 * cosine, 0, dtype=np.float32))
+    """Euclidean distance of two unit vectors with this scalar product; infinite for minus infinity."""
+    distance: NDArray[np.float32] = np.sqrt(np.maximum(2 - 2 * cosine, 0, dtype=np.float32))
     return distance
 
 
 def _to_unit(descriptors: Descriptors) -> NDArray[np.float32]:
     if descriptors.dtype == np.float32:
         return descriptors  # type: ignore[return-value]
-    values = descriptors.astype(np.float32)
+    values = descriptors.astype(np.float32)  # type: ignore[union-attr]
     unit: NDArray[np.float32] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1)
     return unit
 
 
-def _check_descriptors(descriptors0: Descriptors, descriptors1: Descriptors) -> None:
+def check_fit(descriptors0: Any, descriptors1: Any, candidates: Any, dtypes: tuple[Any, Any]) -> None:
+    """Raise ``ValueError`` unless the arrays or tensors fit each other; `dtypes` are those allowed."""
     for descriptors in (descriptors0, descriptors1):
         if descriptors.ndim != 2:
-            raise ValueError(f"descriptors must have the shape (N, D), got {descriptors.shape}")
-        if descriptors.dtype not in (np.float32, np.int8):
+            raise ValueError(f"descriptors must have the shape (N, D), got {tuple(descriptors.shape)}")
+        if descriptors.dtype not in dtypes:
             raise ValueError(f"descriptors must be float32 or int8, got {descriptors.dtype}")
-        if not np.isfinite(descriptors).all():
-            raise ValueError("descriptors must be finite, got nan or inf")
     if descriptors0.dtype != descriptors1.dtype:
         raise ValueError(f"descriptors must be of one type, got {descriptors0.dtype} and {descriptors1.dtype}")
     if descriptors0.shape[1] != descriptors1.shape[1]:
         raise ValueError(f"descriptors must be of one size, got {descriptors0.shape[1]} and {descriptors1.shape[1]}")
+    shape = len(descriptors0), len(descriptors1)
+    if candidates is not None and tuple(candidates.shape) != shape:
+        raise ValueError(f"candidates must have the shape {shape}, got {tuple(candidates.shape)}")
 
 
 def _check_limit(name: str, value: float | None, upper: float) -> None:

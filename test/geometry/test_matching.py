@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superpoint_ros.geometry import Matches, match_descriptors
+from superpoint_ros.geometry import Matches, ModelMismatchError, match_descriptors
+
+Convert = Callable[[np.ndarray], Any]
 
 
 def unit_vectors(seed: int, count: int, size: int = 16) -> np.ndarray:
@@ -28,19 +36,82 @@ def pairs(matches: Matches) -> list[tuple[int, int]]:
     return [tuple(pair) for pair in matches.indices.tolist()]
 
 
-@given(seed=st.integers(0, 2**32 - 1), count0=st.integers(0, 40), count1=st.integers(0, 40))
-def test_equals_a_plain_search(seed: int, count0: int, count1: int) -> None:
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count0=st.integers(0, 40),
+    count1=st.integers(0, 40),
+    share=st.sampled_from([None, 0.0, 0.1, 0.7]),
+)
+def test_equals_a_plain_search(convert: Convert, seed: int, count0: int, count1: int, share: float | None) -> None:
     first, second = unit_vectors(seed, count0), unit_vectors(seed + 1, count1)
     distances = np.linalg.norm(first[:, None].astype(float) - second[None], axis=2)
+    candidates = None
+    if share is not None:
+        candidates = np.random.default_rng(seed).random((count0, count1)) < share
+        distances[~candidates] = np.inf
     expected = [
         (i, j)
         for i in range(count0)
         for j in range(count1)
-        if distances[i, j] == distances[i].min() == distances[:, j].min()
+        if distances[i, j] == distances[i].min() == distances[:, j].min() < np.inf
     ]
-    matches = match_descriptors(first, second)
+    matches = match_descriptors(convert(first), convert(second), candidates=candidates)
     assert pairs(matches) == expected
     np.testing.assert_allclose(matches.distances, [distances[i, j] for i, j in expected], atol=1e-3)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    limits=st.fixed_dictionaries(
+        {"max_ratio": st.none() | st.floats(0, 1), "max_distance": st.none() | st.floats(0, 2)}
+    ),
+    is_int8=st.booleans(),
+    guided=st.booleans(),
+)
+def test_tensors_give_what_arrays_give(seed: int, limits: dict, is_int8: bool, guided: bool) -> None:
+    first, second = unit_vectors(seed, 30), unit_vectors(seed + 1, 40)
+    second[:20] = first[:20] + 0.5 * second[:20]
+    second /= np.linalg.norm(second, axis=1, keepdims=True)
+    if is_int8:
+        first, second = quantized(first), quantized(second)
+    candidates = np.random.default_rng(seed).random((30, 40)) < 0.8 if guided else None
+    expected = match_descriptors(first, second, candidates=candidates, **limits)
+    mask = torch.from_numpy(candidates) if candidates is not None else None
+    found = match_descriptors(torch.from_numpy(first), torch.from_numpy(second), candidates=mask, **limits)
+    common = set(pairs(found)) & set(pairs(expected))
+    at_the_limit = 1  # rounding may decide about a match
+    assert len(common) >= max(len(found), len(expected)) - at_the_limit
+    assert found.indices.dtype == np.int64 and found.distances.dtype == np.float32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("is_int8", [False, True])
+def test_a_gpu_gives_what_the_cpu_gives(is_int8: bool) -> None:
+    first, second = unit_vectors(0, 1000, 256), unit_vectors(1, 900, 256)
+    if is_int8:
+        first, second = quantized(first), quantized(second)
+    found = match_descriptors(torch.from_numpy(first).cuda(), torch.from_numpy(second).cuda(), max_ratio=0.99)
+    expected = match_descriptors(first, second, max_ratio=0.99)
+    assert len(set(pairs(found)) & set(pairs(expected))) >= 0.99 * max(len(found), len(expected))
+
+
+def test_descriptors_of_different_weights_are_refused() -> None:
+    vectors = unit_vectors(0, 3)
+    assert len(match_descriptors(vectors, vectors, models=("weights@1", "weights@1"))) == 3
+    with pytest.raises(ModelMismatchError, match="'weights@1' and 'weights@2'"):
+        match_descriptors(vectors, vectors, models=("weights@1", "weights@2"))
+
+
+def test_arrays_are_matched_without_torch() -> None:
+    code = """
+import sys
+sys.modules["torch"] = None
+import numpy
+from superpoint_ros.geometry import match_descriptors
+assert len(match_descriptors(numpy.eye(3, dtype="float32"), numpy.eye(3, dtype="float32"))) == 3
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60))
@@ -95,8 +166,10 @@ def test_ratio_passes_where_there_is_no_second_candidate() -> None:
 
 @pytest.mark.parametrize("counts", [(0, 5), (5, 0), (0, 0)])
 @pytest.mark.parametrize("dtype", [np.float32, np.int8])
-def test_nothing_to_match(counts: tuple[int, int], dtype: type) -> None:
-    matches = match_descriptors(np.zeros((counts[0], 8), dtype), np.zeros((counts[1], 8), dtype), max_ratio=0.8)
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])
+def test_nothing_to_match(counts: tuple[int, int], dtype: type, convert: Convert) -> None:
+    first, second = (convert(np.zeros((count, 8), dtype)) for count in counts)
+    matches = match_descriptors(first, second, max_ratio=0.8)
     assert matches.indices.shape == (0, 2)
     assert matches.distances.shape == (0,)
 
@@ -109,6 +182,12 @@ def test_nothing_to_match(counts: tuple[int, int], dtype: type) -> None:
         (unit_vectors(0, 3, 8).astype(np.float64), unit_vectors(0, 3, 8), {}, "float64"),
         (unit_vectors(0, 3, 8)[0], unit_vectors(0, 3, 8), {}, r"\(N, D\)"),
         (np.full((2, 8), np.nan, np.float32), unit_vectors(0, 3, 8), {}, "finite"),
+        (torch.zeros(3, 8), torch.zeros(3, 16), {}, "8 and 16"),
+        (torch.zeros(3, 8), torch.zeros(3, 8, dtype=torch.float16), {}, "float16"),
+        (torch.full((2, 8), torch.nan), torch.zeros(3, 8), {}, "finite"),
+        (torch.zeros(3, 8), unit_vectors(0, 3, 8), {}, "Tensor and ndarray"),
+        (torch.zeros(3, 8), torch.zeros(3, 8, device="meta"), {}, "cpu and meta"),
+        (unit_vectors(0, 3, 8), unit_vectors(0, 3, 8), {"candidates": np.ones((3, 2), bool)}, r"shape \(3, 3\)"),
         (unit_vectors(0, 3, 8), unit_vectors(0, 3, 8), {"max_ratio": 1.5}, "max_ratio"),
         (unit_vectors(0, 3, 8), unit_vectors(0, 3, 8), {"max_distance": -1.0}, "max_distance"),
     ],
