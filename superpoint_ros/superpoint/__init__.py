@@ -1,5 +1,6 @@
 """SuperPoint (DeTone et al. 2018) as a library: no ROS needed."""
 
+from .backends import DeviceError
 from .checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_pretrained
 from .config import PreprocessorConfig, SuperPointConfig
 from .extractor import SuperPointExtractor
@@ -13,6 +14,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "DetectionOptions",
+    "DeviceError",
     "Features",
     "NetworkOutput",
     "PreprocessorConfig",

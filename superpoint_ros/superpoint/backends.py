@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from .config import require_choice
+from .cuda_network import Network, fused_if_possible
 from .network import NetworkOutput, SuperPointNetwork
 
 Backend: TypeAlias = Callable[[Tensor], NetworkOutput]
@@ -18,6 +21,36 @@ Backend: TypeAlias = Callable[[Tensor], NetworkOutput]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("auto", *_DTYPES)
 BACKENDS = ("auto", "torch", "openvino")
+
+_CUDNN_SETTINGS = threading.Lock()  # they belong to the process, and graphs are captured in a thread of their own
+
+
+class DeviceError(RuntimeError):
+    """The GPU cannot be used again in this process; the text says why, in one line."""
+
+
+@contextmanager
+def device_errors() -> Iterator[None]:
+    """Tell a GPU that is full from one that is lost.
+
+    Raises
+    ------
+    MemoryError
+        If the GPU has too little free memory for what was asked; something smaller may well succeed.
+    DeviceError
+        If CUDA or cuDNN failed: after that, every further call fails too.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error).strip()
+        first_line = text.partition("\n")[0]
+        if any(sign in text for sign in ("out of memory", "ALLOC_FAILED")):
+            raise MemoryError(f"the GPU has too little free memory: {first_line}") from error
+        if any(name in text for name in ("CUDA", "cuDNN", "CUDNN")):
+            reason = f"the GPU failed and is lost to this process, which must be started again: {first_line}"
+            raise DeviceError(reason) from error
+        raise
 
 
 def resolve_device(device: str) -> torch.device:
@@ -83,7 +116,7 @@ def make_backend(backend: str, network: SuperPointNetwork, device: torch.device,
 
 
 class TorchBackend:
-    """Runs the network in PyTorch with the channels-last layout.
+    """Runs the network in PyTorch with the channels-last layout; in half precision on a GPU with fused convolutions.
 
     Parameters
     ----------
@@ -91,15 +124,25 @@ class TorchBackend:
         Taken over and converted.
     device : torch.device
     precision : {"fp32", "bf16", "fp16"}
+        fp32 on a GPU is true float32, not TF32.
     """
 
     def __init__(self, network: SuperPointNetwork, device: torch.device, precision: str) -> None:
         self._dtype = _DTYPES[precision]
-        self._network = network.to(device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        plain = network.to(device, self._dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        is_half_on_gpu = device.type == "cuda" and precision != "fp32"
+        self._network: Network = fused_if_possible(plain) if is_half_on_gpu else plain
+        self._needs_full_precision = device.type == "cuda" and precision == "fp32"
 
     def __call__(self, images: Tensor) -> NetworkOutput:
         """Run a (B, 1, H, W) float32 batch that lies on the device."""
         images = images.to(self._dtype, memory_format=torch.channels_last)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            output: NetworkOutput = self._network(images)
-        return output
+        with _without_tf32() if self._needs_full_precision else nullcontext():
+            return self._network(images)
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    cudnn = torch.backends.cudnn
+    with _CUDNN_SETTINGS, cudnn.flags(True, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+        yield

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .backends import Backend, make_backend, resolve_backend, resolve_device, resolve_precision
+from .backends import Backend, device_errors, make_backend, resolve_backend, resolve_device, resolve_precision
 from .checkpoints import Checkpoint, load_checkpoint
 from .compatibility import Compatibility
 from .config import require_choice, require_int
+from .cuda_pipeline import CudaPipeline
 from .decoding import Detections, decode, rescale
 from .features import Features
 from .image_processor import SuperPointImageProcessor
@@ -65,6 +66,8 @@ class SuperPointExtractor:
     last_timings : dict of float
         Seconds that the last call spent on "preprocessing", "network" and "decoding"; empty where they cannot
         be told apart.
+    pipeline : CudaPipeline or None
+        On a GPU, what computes images that it supports; for who prepares it or has frames in flight.
     """
 
     def __init__(
@@ -94,6 +97,10 @@ class SuperPointExtractor:
         else:
             with _torch_threads(self.threads):
                 self._network = make_backend(self.backend, checkpoint.network(), self._device, self.precision)
+        self.pipeline: CudaPipeline | None = None
+        if self._network is not None and self._device.type == "cuda":
+            size = checkpoint.config.descriptor_decoder_dim
+            self.pipeline = CudaPipeline(self._network, self._device, self._descriptor_grid, size)
 
     @classmethod
     def from_pretrained(
@@ -159,6 +166,8 @@ class SuperPointExtractor:
         TypeError, ValueError
             If an image or a mask is not of that form, or there are masks and ``compatibility="transformers"``;
             nothing is computed then.
+        MemoryError, DeviceError
+            If the GPU has too little free memory for these images, or is lost; see `backends.device_errors`.
         """
         if isinstance(images, (np.ndarray, Tensor)):
             return self([images], [masks])[0]  # type: ignore[list-item]  # checked where it is used
@@ -172,6 +181,10 @@ class SuperPointExtractor:
             return self._extract(images, masks, self.options)
 
     def _extract(self, images: Sequence[Image], masks: object, options: DetectionOptions) -> list[Features]:
+        if self.pipeline is not None and self.pipeline.supports(images, options):
+            allowed = _match_masks(masks, images)
+            arrays = [None if mask is None else mask.cpu().numpy() for mask in allowed]
+            return self.pipeline.collect(self.pipeline.submit(images, options, arrays))
         clock = _StageClock()
         prepared = [to_luminance(image) for image in images]
         allowed = _match_masks(masks, prepared)
@@ -181,7 +194,8 @@ class SuperPointExtractor:
         features: dict[int, Features] = {}
         for indices in groups.values():
             batch = [prepared[index] for index in indices]
-            found = self._extract_batch(batch, [allowed[index] for index in indices], options, clock)
+            with device_errors():
+                found = self._extract_batch(batch, [allowed[index] for index in indices], options, clock)
             features.update(zip(indices, found))
         if self._device.type == "cpu":  # a GPU still works when a stage seems to end
             self.last_timings = clock.seconds
@@ -255,15 +269,15 @@ def _torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _match_masks(masks: object, images: list[Tensor]) -> list[Tensor | None]:
-    """Return for each (H, W) image its mask as (H, W) bool, or None."""
+def _match_masks(masks: object, images: Sequence[Image]) -> list[Tensor | None]:
+    """Return for each image, (H, W) or (H, W, 3), its mask as (H, W) bool, or None."""
     if masks is None:
         return [None] * len(images)
     if not isinstance(masks, Sequence) or isinstance(masks, str):
         raise TypeError(f"masks for a sequence of images must be a sequence too, got {type(masks).__name__}")
     if len(masks) != len(images):
         raise ValueError(f"there must be one mask (or None) for each image, got {len(masks)} for {len(images)} images")
-    return [None if mask is None else to_mask(mask, tuple(image.shape)) for mask, image in zip(masks, images)]
+    return [None if mask is None else to_mask(mask, tuple(image.shape[:2])) for mask, image in zip(masks, images)]
 
 
 def _stack_masks(masks: list[Tensor | None], size: Sequence[int], device: torch.device) -> Tensor | None:
