@@ -8,6 +8,8 @@ import sys
 
 COMMANDS = {
     "extract": ("superpoint_ros.superpoint.extract", "find keypoints in images, write them and a picture of them"),
+    "match": ("superpoint_ros.matching.match", "find what two images have in common"),
+    "bag": ("superpoint_ros.bags.command", "add keypoints to the images of a recorded bag"),
     "prepare-data": ("superpoint_ros.training.prepare", "fetch freely licensed pictures and build the training data"),
     "train": ("superpoint_ros.training.train", "train a model"),
     "export": ("superpoint_ros.training.export", "turn a training run into a weights folder"),
@@ -26,7 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     for name, (module_name, summary) in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if given[:1] == [name]:
-            module = importlib.import_module(module_name)
+            try:
+                module = importlib.import_module(module_name)
+            except ModuleNotFoundError as error:  # an optional one: pyproject.toml has them by purpose
+                print(f"{parser.prog}: {name} needs the Python package {error.name}, see README.md", file=sys.stderr)
+                return 1
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     parsed = parser.parse_args(given)

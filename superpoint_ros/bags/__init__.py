@@ -1,0 +1,1 @@
+"""Keypoints of recorded images: rosbag2 in, rosbag2 out, without ROS."""
