@@ -1,4 +1,4 @@
-"""One camera of the detector: its topics and its statistics."""
+"""One camera of the detector: its topics, what holds for its images, and its statistics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import array
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,20 +15,31 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from superpoint_ros.geometry import bearing_vectors
 from superpoint_ros.msg import KeypointArray
 
 from . import image_conversion
+from .calibration import Calibration
+from .detector_parameters import DetectorParameters
+from .masks import Mask, MaskError
 from .qos import overridable
+from .rate_limit import RateLimiter
 from .stream_statistics import StreamStatistics
 from .subscription import AdoptingSubscription
 
+if TYPE_CHECKING:
+    from superpoint_ros.superpoint import Features
+
 _MESSAGE_TYPES = {"raw": ("image_raw", Image), "compressed": ("image_raw/compressed", CompressedImage)}
+# Images the middleware keeps. "latest" empties it at once, but for moments in which another callback keeps the
+# executor; "all" makes it wait for the model.
+_DEPTHS = {"latest": 10, "all": 100}
 _WARNING_PERIOD = 5.0  # seconds between two warnings about the same camera
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
-    """A valid image message, and when it came.
+    """A valid image message, when it came, and the parameters and the mask that hold for it.
 
     Attributes
     ----------
@@ -38,30 +49,36 @@ class Frame:
         As received.
     arrival : float
         Seconds of ``time.monotonic``.
+    parameters : DetectorParameters
+        At that moment.
+    mask : ndarray, (H, W), uint8, or None
+        Likewise.
     """
 
     camera: Camera
     message: Image | CompressedImage
     arrival: float
+    parameters: DetectorParameters
+    mask: Mask | None
 
 
 class Camera:
     """Receives images while subscribed, drops bad and unwanted ones, and publishes results.
 
+    Calibration is received from the start, so that the size of the images is known before the first one.
+
     Parameters
     ----------
     node : rclpy.lifecycle.LifecycleNode
-        Owns the publishers and the subscription.
+        Owns publishers and subscriptions.
     name : str
         Start of the topics' names.
-    image_transport : {"raw", "compressed"}
-        What to subscribe to.
-    depth : int
-        Images the middleware keeps while the executor is busy.
+    parameters : callable
+        Returns the present parameters.
     offer : callable
-        Takes a frame to process; returns False if an older one was dropped for it.
-    process_unwatched : callable
-        Returns whether images are wanted even while nobody subscribes to results.
+        Takes a frame to process.
+    on_size : callable
+        Takes (width, height) in pixels of the images, when a camera_info tells it.
 
     Attributes
     ----------
@@ -69,30 +86,37 @@ class Camera:
         As given.
     image_topic : str
         Full name of the topic with the images, after remapping.
+    image_size : tuple of int or None
+        (width, height) in pixels of the newest image.
+    mask : ndarray, (H, W), uint8, or None
+        Where keypoints may lie.
     statistics : StreamStatistics
         Since the camera was made.
+    calibration : Calibration
+        From camera_info.
     subscription : AdoptingSubscription or None
-        None unless subscribed.
+        None unless subscribed to images.
     """
 
     def __init__(
         self,
         node: LifecycleNode,
         name: str,
-        image_transport: str,
-        depth: int,
-        offer: Callable[[Frame], bool],
-        process_unwatched: Callable[[], bool],
+        parameters: Callable[[], DetectorParameters],
+        offer: Callable[[Frame], None],
+        on_size: Callable[[tuple[int, int]], None],
     ) -> None:
         self.name = name
+        self.image_size: tuple[int, int] | None = None
+        self.mask: Mask | None = None
         self.statistics = StreamStatistics()
         self.subscription: AdoptingSubscription[Any] | None = None
         self._node = node
-        self._depth = depth
+        self._parameters = parameters
         self._offer = offer
-        self._process_unwatched = process_unwatched
+        self._limiter = RateLimiter()
         self._last_warning = -_WARNING_PERIOD
-        topic, self._message_type = _MESSAGE_TYPES[image_transport]
+        topic, self._message_type = _MESSAGE_TYPES[parameters().image_transport]
         self._topic = f"{name}/{topic}"
         self.image_topic: str = node.resolve_topic_name(self._topic)
         self._keypoints = node.create_lifecycle_publisher(
@@ -101,6 +125,7 @@ class Camera:
         self._overlay = node.create_lifecycle_publisher(
             Image, f"{name}/keypoints_image", QoSProfile(depth=1), qos_overriding_options=overridable()
         )
+        self.calibration = Calibration(node, self.image_topic, on_size)
 
     @property
     def overlay_is_watched(self) -> bool:
@@ -109,9 +134,8 @@ class Camera:
 
     def subscribe(self) -> None:
         """Start to receive images."""
-        self.subscription = AdoptingSubscription(
-            self._node, self._message_type, self._topic, self._receive, self._depth
-        )
+        depth = _DEPTHS[self._parameters().frame_policy]
+        self.subscription = AdoptingSubscription(self._node, self._message_type, self._topic, self._receive, depth)
         self.subscription.adopt()
 
     def unsubscribe(self) -> None:
@@ -123,8 +147,14 @@ class Camera:
     def destroy(self) -> None:
         """Give back everything taken from the node."""
         self.unsubscribe()
+        self.calibration.destroy()
         self._node.destroy_lifecycle_publisher(self._keypoints)
         self._node.destroy_lifecycle_publisher(self._overlay)
+
+    def bearings(self, features: Features) -> npt.NDArray[np.float32] | None:
+        """Return the directions of keypoints, (N, 3); None while the calibration is unknown."""
+        model = self.calibration.model_for(features.image_size)
+        return None if model is None else bearing_vectors(features.keypoints, model)
 
     def publish_keypoints(self, message: KeypointArray) -> None:
         """Publish the result for one image."""
@@ -145,22 +175,35 @@ class Camera:
             self._node.get_logger().warning(text)
 
     def drop_malformed(self, error: image_conversion.ImageError) -> None:
-        """Count and report an image that cannot be processed."""
+        """Count and report an image that is none."""
         self.statistics.count("malformed")
         self.warn(f"image on {self.image_topic} dropped: {error}")
 
+    def fail(self, error: Exception) -> None:
+        """Count and report an image that is valid but could not be processed."""
+        reason = str(error) if isinstance(error, MaskError) else f"{type(error).__name__}: {error}"
+        self.statistics.failed(reason)
+        self.warn(f"image on {self.image_topic} failed: {reason}")
+
     def _receive(self, message: Image | CompressedImage) -> None:
+        parameters, arrival = self._parameters(), time.monotonic()
         stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9  # rclpy's Time refuses negative ones
-        self.statistics.received(stamp, age=self._node.get_clock().now().nanoseconds * 1e-9 - stamp)
+        self.statistics.received(stamp, now=self._node.get_clock().now().nanoseconds * 1e-9)
         try:
             image_conversion.check(message)
         except image_conversion.ImageError as error:
             self.drop_malformed(error)
             return
-        if not self._is_wanted():
+        if not self._is_wanted(parameters):
             self.statistics.count("unwatched")
-        elif not self._offer(Frame(self, message, time.monotonic())):
-            self.statistics.count("overload")
+        elif not self._limiter.lets_pass(arrival, parameters.max_rate):
+            self.statistics.count("rate limit")
+        else:
+            self._offer(Frame(self, message, arrival, parameters, self.mask))
 
-    def _is_wanted(self) -> bool:
-        return self._keypoints.get_subscription_count() > 0 or self.overlay_is_watched or self._process_unwatched()
+    def _is_wanted(self, parameters: DetectorParameters) -> bool:
+        return (
+            parameters.process_without_subscribers
+            or self._keypoints.get_subscription_count() > 0
+            or self.overlay_is_watched
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -12,35 +11,37 @@ from typing import TYPE_CHECKING, Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock
+from rclpy.clock import Clock, JumpThreshold, TimeJump
 from rclpy.clock_type import ClockType
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
-from . import diagnostics, image_conversion, keypoint_messages
+from . import diagnostics
 from .camera import Camera, Frame
 from .detector_parameters import DetectorParameters
+from .masks import Mask, MaskError, check_size, load_masks
 from .model_loading import ModelError, load_extractor
 from .parameters import changed, declarations, declare
-from .worker import Worker
+from .pipeline import Pipeline
 
 if TYPE_CHECKING:  # PyTorch is imported at configure, where its absence can be reported
     from superpoint_ros.superpoint import SuperPointExtractor
 
 _DIAGNOSTICS_PERIOD = 1.0  # seconds
 _ADOPTION_PERIOD = 0.5  # seconds
-# Images the middleware keeps. "latest" empties it at once, but for moments in which another callback keeps the
-# executor; "all" makes it wait for the model.
-_DEPTHS = {"latest": 10, "all": 100}
+_CLOCK_JUMP = Duration(seconds=5.0)  # a step of simulated time is shorter, however fast it is played
+_FIRST_SIZE = (64, 64)
+"""Pixels of the image that is processed at configure, to find out what fails and to load libraries."""
 
 
 class Detector(LifecycleNode):
     """Lifecycle node that finds keypoints in the images of any number of cameras.
 
     ``configure`` loads the model and advertises, ``activate`` subscribes and computes. Callbacks run in one executor
-    thread and only store; a worker thread computes and publishes.
+    thread and only store; the threads of `Pipeline` compute and publish.
 
     Raises
     ------
@@ -52,8 +53,9 @@ class Detector(LifecycleNode):
         super().__init__("detector")
         self._parameters_now = declare(self, DetectorParameters)
         self._extractor: SuperPointExtractor | None = None
+        self._pipeline: Pipeline | None = None
         self._cameras: list[Camera] = []
-        self._worker: Worker[Frame] | None = None
+        self._new_masks: dict[str, Mask] = {}
         self._failure = ""
         self.add_on_set_parameters_callback(self._check_changes)
         self.add_post_set_parameters_callback(self._apply_changes)
@@ -61,6 +63,9 @@ class Detector(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still or jump
         self.create_timer(_DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady)
         self.create_timer(_ADOPTION_PERIOD, self._adopt_publishers, clock=steady)
+        self._device_failed = self.create_guard_condition(self._give_up)
+        jumps = JumpThreshold(min_forward=_CLOCK_JUMP, min_backward=Duration(nanoseconds=-1))
+        self._jump_handle = self.get_clock().create_jump_callback(jumps, post_callback=self._on_clock_jump)
 
     # Lifecycle
 
@@ -74,7 +79,7 @@ class Detector(LifecycleNode):
         try:
             self._configure(self._parameters_now)
         except Exception as error:  # rclpy would swallow it without a word
-            reason = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, (ModelError, MaskError)) else f"{type(error).__name__}: {error}"
             self._failure = " ".join(reason.split())
             self.get_logger().error(f"cannot configure: {self._failure}")
             self.release()
@@ -87,15 +92,19 @@ class Detector(LifecycleNode):
         if parameters.weights == "random":
             self.get_logger().warning("weights are RANDOM, for tests only: keypoints and descriptors mean nothing")
         self.get_logger().info(f"{model.model_name} on {model.device} ({model.backend}, {model.precision})")
-        depth = _DEPTHS[parameters.frame_policy]
+        self._pipeline = Pipeline(model, parameters.frame_policy == "all", self._on_device_failure)
+        self._pipeline.warm_up(_FIRST_SIZE, parameters)
+        masks = load_masks(parameters.mask, parameters.cameras)
         for name in parameters.cameras:
-            camera = Camera(self, name, parameters.image_transport, depth, self._offer, self._process_unwatched)
+            camera = Camera(self, name, lambda: self._parameters_now, self._offer, self._warm_up)
+            camera.mask = masks.get(name)
             self._cameras.append(camera)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and compute; on failure the node stays inactive and can be activated again."""
+        assert self._pipeline is not None
         result = super().on_activate(state)  # the publishers
-        self._worker = Worker(self._process, keep_all=self._parameters_now.frame_policy == "all")
+        self._pipeline.start()
         try:
             for camera in self._cameras:
                 camera.subscribe()
@@ -108,6 +117,8 @@ class Detector(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe; nothing is published once this has returned."""
         self._stop()
+        if self._failure:
+            return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -131,69 +142,45 @@ class Detector(LifecycleNode):
         for camera in self._cameras:
             camera.destroy()
         self._cameras = []
+        self._pipeline = None
         self._extractor = None
 
     def _stop(self) -> None:
         for camera in self._cameras:
             camera.unsubscribe()
-        if self._worker is not None:
-            for frame in self._worker.stop():
-                frame.camera.statistics.count("discarded")
-            self._worker = None
+        if self._pipeline is not None:
+            self._pipeline.stop()
+
+    def _on_device_failure(self, error: Exception) -> None:
+        """Have the executor's thread give up; called in one of the pipeline's."""
+        self._failure = " ".join(str(error).split())
+        self._device_failed.trigger()
+
+    def _give_up(self) -> None:
+        """Go to the state unconfigured by way of error processing."""
+        if self._pipeline is not None and self._pipeline.is_running:
+            self.get_logger().error(f"giving up: {self._failure}")
+            self.trigger_deactivate()
 
     # Images
 
-    def _offer(self, frame: Frame) -> bool:
-        if self._worker is None:  # the image was under way when the node was deactivated
-            frame.camera.statistics.count("discarded")
-            return True
-        return self._worker.offer(frame.camera.name, frame)
+    def _offer(self, frame: Frame) -> None:
+        assert self._pipeline is not None, "cameras live no longer than the pipeline"
+        self._pipeline.offer(frame)
 
-    def _process(self, frame: Frame) -> None:
-        """Process one frame in the worker's thread; whatever it contains, the node goes on."""
-        camera = frame.camera
+    def _warm_up(self, size: tuple[int, int]) -> None:
+        """Prepare for images of (width, height) pixels, of which a camera_info tells."""
+        assert self._pipeline is not None
         try:
-            self._detect(frame)
-            camera.statistics.count("processed")
-        except image_conversion.ImageError as error:
-            camera.drop_malformed(error)
-        except Exception as error:
-            camera.statistics.count("failed")
-            camera.warn(f"image on {camera.image_topic} failed: {type(error).__name__}: {error}")
+            self._pipeline.warm_up(size, self._parameters_now)
+        except Exception as error:  # images of that size will say so again
+            self.get_logger().warning(f"cannot prepare for images of {size[0]} x {size[1]} pixels: {error}")
 
-    def _detect(self, frame: Frame) -> None:
-        assert self._extractor is not None, "the worker runs only while a model is loaded"
-        parameters, header = self._parameters_now, frame.message.header
-        taken = time.monotonic()
-        image = image_conversion.to_array(frame.message, parameters.fixed_value_range())
-        converted = time.monotonic()
-        self._extractor.options = parameters.detection_options()
-        features = self._extractor(image)
-        inferred = time.monotonic()
-        message = keypoint_messages.to_message(
-            header, features, self._extractor.model_name, parameters.descriptor_type, parameters.publish_descriptors
-        )
-        frame.camera.publish_keypoints(message)
-        published = time.monotonic()
-        frame.camera.statistics.took(
-            {
-                "queue wait": taken - frame.arrival,
-                "conversion": converted - taken,
-                "inference": inferred - converted,
-                "publishing": published - inferred,
-                "reception to publication": published - frame.arrival,
-            }
-        )
-        if frame.camera.overlay_is_watched:
-            from ..superpoint.overlay import draw_overlay  # here, because its package imports PyTorch
-
-            overlay = draw_overlay(image, features, milliseconds=1e3 * (published - frame.arrival))
-            frame.camera.publish_overlay(header, overlay)
+    def _on_clock_jump(self, jump: TimeJump) -> None:
+        for camera in self._cameras:
+            camera.statistics.clock_jumped()
 
     # Parameters
-
-    def _process_unwatched(self) -> bool:
-        return self._parameters_now.process_without_subscribers
 
     def _check_changes(self, changes: Sequence[Parameter[Any]]) -> SetParametersResult:
         known = declarations(DetectorParameters)
@@ -202,13 +189,26 @@ class Detector(LifecycleNode):
                 reason = f"{name} takes effect at configure: deactivate and clean up the node before changing it"
                 return SetParametersResult(successful=False, reason=reason)
         try:
-            self._with(changes)
+            wanted = self._with(changes)
+            if self._extractor is not None and wanted.mask != self._parameters_now.mask:
+                self._new_masks = self._load_masks(wanted)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def _apply_changes(self, changes: Sequence[Parameter[Any]]) -> None:
-        self._parameters_now = self._with(changes)  # the worker looks here before each image
+        before, self._parameters_now = self._parameters_now, self._with(changes)  # cameras look here at each image
+        if before.mask != self._parameters_now.mask:
+            for camera in self._cameras:
+                camera.mask = self._new_masks.get(camera.name)
+
+    def _load_masks(self, parameters: DetectorParameters) -> dict[str, Mask]:
+        """Load masks and compare them with the cameras' images; raise `MaskError` where that fails."""
+        masks = load_masks(parameters.mask, parameters.cameras)
+        for camera in self._cameras:
+            if camera.image_size is not None and camera.name in masks:
+                check_size(masks[camera.name], camera.image_size, camera.name)
+        return masks
 
     def _with(self, changes: Sequence[Parameter[Any]]) -> DetectorParameters:
         return changed(self._parameters_now, {change.name: change.value for change in changes})
@@ -224,17 +224,15 @@ class Detector(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         name = self.get_fully_qualified_name().lstrip("/")
-        state = "unconfigured" if self._extractor is None else "inactive" if self._worker is None else "active"
+        is_active = self._pipeline is not None and self._pipeline.is_running
+        state = "unconfigured" if self._pipeline is None else "active" if is_active else "inactive"
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         message.status = [diagnostics.model_status(name, state, self._failure, self._extractor)]
-        message.status += [
-            diagnostics.camera_status(
-                name, camera.name, camera.image_topic, camera.subscription.mismatch, camera.statistics.snapshot()
-            )
-            for camera in self._cameras
-            if camera.subscription is not None
-        ]
+        if is_active:
+            message.status += [
+                diagnostics.camera_status(name, camera, self._parameters_now) for camera in self._cameras
+            ]
         self._diagnostics.publish(message)
 
 

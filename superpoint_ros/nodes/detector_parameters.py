@@ -65,11 +65,24 @@ class DetectorParameters:
         "Arithmetic of the network; auto is fp16 on a GPU and fp32 on a CPU. Decoding is always fp32.",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
+    threads: int = parameter(
+        0,
+        "CPU threads that compute the network; 0 takes all cores. Fewer leave the others to the rest of the robot.",
+        minimum=0,
+        maximum=1024,
+    )
     frame_policy: Literal["latest", "all"] = parameter(
         "latest",
-        "latest processes the newest image of each camera and drops older ones; all processes every image in order, "
-        "for bags and evaluation.",
+        "latest processes the newest image of each camera, those of equal size together, and drops older ones; all "
+        "processes every image alone and in order, for bags and evaluation.",
         choices=("latest", "all"),
+    )
+    max_rate: float = parameter(
+        0.0,
+        "Images per second that are processed of each camera at most; 0.0 for all.",
+        minimum=0.0,
+        maximum=1000.0,
+        live=True,
     )
     process_without_subscribers: bool = parameter(
         False, "Whether images are processed even while nobody subscribes to keypoints or overlay.", live=True
@@ -116,6 +129,12 @@ class DetectorParameters:
         constraint="two floating-point numbers, the second one greater, or [0.0, 0.0]",
         live=True,
     )
+    mask: str = parameter(
+        "",
+        "Path of an image as large as the camera's: keypoints lie only where it is not 0. {camera} in it stands for "
+        "the camera's name, / replaced by _; without, all cameras share it. Empty allows keypoints everywhere.",
+        live=True,
+    )
     publish_descriptors: bool = parameter(True, "Whether messages carry descriptors.", live=True)
     descriptor_type: Literal["float32", "int8"] = parameter(
         "float32",
@@ -123,6 +142,35 @@ class DetectorParameters:
         choices=("float32", "int8"),
         live=True,
     )
+
+    publish_bearings: bool = parameter(
+        False,
+        "Whether messages carry the direction of each keypoint, from the camera_info beside the image topic.",
+        live=True,
+    )
+    stale_after: float = parameter(
+        2.0,
+        "Seconds without an image after which /diagnostics calls a camera stale.",
+        minimum=0.1,
+        maximum=3600.0,
+        live=True,
+    )
+    warn_below_rate: float = parameter(
+        0.0,
+        "Published results per second of a camera below which /diagnostics warns; 0.0 never.",
+        minimum=0.0,
+        maximum=1000.0,
+        live=True,
+    )
+    error_below_rate: float = parameter(0.0, "The same for an error.", minimum=0.0, maximum=1000.0, live=True)
+    warn_above_latency: float = parameter(
+        0.0,
+        "Seconds from reception to publication, as 95th percentile, above which /diagnostics warns; 0.0 never.",
+        minimum=0.0,
+        maximum=3600.0,
+        live=True,
+    )
+    error_above_latency: float = parameter(0.0, "The same for an error.", minimum=0.0, maximum=3600.0, live=True)
 
     def __post_init__(self) -> None:
         check(self)

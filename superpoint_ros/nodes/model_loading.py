@@ -35,6 +35,7 @@ def load_extractor(parameters: DetectorParameters) -> SuperPointExtractor:
             device=parameters.device,
             backend=parameters.backend,
             precision=parameters.precision,
+            threads=parameters.threads,
             **asdict(parameters.detection_options()),
         )
     except (ValueError, OSError, RuntimeError) as error:  # RuntimeError is CUDA's

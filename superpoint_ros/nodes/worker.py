@@ -1,4 +1,4 @@
-"""One thread that computes, fed by callbacks that only store: no ROS in here."""
+"""A thread with a waiting room: callbacks and other threads hand over, it computes. No ROS in here."""
 
 from __future__ import annotations
 
@@ -7,49 +7,71 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-Frame = TypeVar("Frame")
+Item = TypeVar("Item")
 
-_CAPACITY = 4  # frames that wait under the policy "all": enough to hide a pause of the callback thread
+_CAPACITY = 4
+"""Items that wait where none is replaced: enough to hide a pause of who offers them."""
 
 
-class Worker(Generic[Frame]):
-    """Runs `process` on frames in a thread of its own.
+class Worker(Generic[Item]):
+    """Runs `process` in a thread of its own.
 
-    Under the policy "latest" a new frame replaces the one of the same stream that still waits and keeps its turn, so
-    that every stream is served whatever the others' rates. Under "all" nothing is replaced; who offers a frame waits
+    Unless `keep_all`, a new item replaces the one of the same stream that still waits and keeps its turn, so that
+    every stream is served whatever the others' rates. With `keep_all` nothing is replaced; who offers an item waits
     for room instead.
 
     Parameters
     ----------
+    name : str
+        Of the thread.
     process : callable
-        Takes a frame; must not raise.
+        Takes a list of items, in the order of their turns; must not raise.
     keep_all : bool
-        Whether the policy is "all".
+        Whether every item is processed.
+    batch_key : callable, optional
+        Items that wait at the same moment and for which it gives the same are processed together with the one whose
+        turn it is. Without it, each is processed alone.
+    batch_limit : int
+        The most that are processed together.
     """
 
-    def __init__(self, process: Callable[[Frame], None], keep_all: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        process: Callable[[list[Item]], None],
+        keep_all: bool,
+        batch_key: Callable[[Item], Hashable] | None = None,
+        batch_limit: int = 1,
+    ) -> None:
         self._process = process
         self._keep_all = keep_all
+        self._batch_key = batch_key or id
+        self._batch_limit = batch_limit if batch_key else 1
         self._numbers = itertools.count()
-        self._waiting: dict[Hashable, Frame] = {}  # in the order of their turn
+        self._waiting: dict[Hashable, Item] = {}  # in the order of their turn
         self._stopped = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="detector_worker", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def offer(self, stream: Hashable, frame: Frame) -> bool:
-        """Hand over a frame; returns False if an older frame of the same stream was dropped for it."""
+    def offer(self, stream: Hashable, item: Item) -> bool:
+        """Hand over an item; returns False if an older one of the same stream was dropped for it."""
         with self._changed:
             if self._keep_all:
                 self._changed.wait_for(lambda: self._stopped or len(self._waiting) < _CAPACITY)
             key = next(self._numbers) if self._keep_all else stream
             replaces = key in self._waiting
-            self._waiting[key] = frame  # a dict keeps the place of a key it knows
+            self._waiting[key] = item  # a dict keeps the place of a key it knows
             self._changed.notify_all()
         return not replaces
 
-    def stop(self) -> list[Frame]:
-        """Finish the frame in progress, end the thread, and return the frames that still waited."""
+    def has(self, stream: Hashable) -> bool:
+        """Whether an item of a stream waits; always False with `keep_all`."""
+        with self._changed:
+            return stream in self._waiting
+
+    def stop(self) -> list[Item]:
+        """Finish what is in progress, end the thread, and return the items that still waited."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -62,6 +84,12 @@ class Worker(Generic[Frame]):
                 self._changed.wait_for(lambda: self._stopped or self._waiting)
                 if self._stopped:
                     return
-                frame = self._waiting.pop(next(iter(self._waiting)))
+                items = self._take()
                 self._changed.notify_all()
-            self._process(frame)
+            self._process(items)
+            del items  # images must not live on until the next ones come
+
+    def _take(self) -> list[Item]:
+        kind = self._batch_key(next(iter(self._waiting.values())))
+        alike = (key for key, item in self._waiting.items() if self._batch_key(item) == kind)
+        return [self._waiting.pop(key) for key in list(itertools.islice(alike, self._batch_limit))]

@@ -74,6 +74,16 @@ BAD_VALUES = [
     ("value_range", (0.0, float("inf"))),
     ("value_range", (0, 255)),
     ("weights", 5),
+    ("threads", -1),
+    ("max_rate", -1.0),
+    ("max_rate", float("inf")),
+    ("mask", True),
+    ("publish_bearings", 1),
+    ("stale_after", 0.0),
+    ("warn_below_rate", -0.5),
+    ("error_below_rate", -0.5),
+    ("warn_above_latency", -0.5),
+    ("error_above_latency", -0.5),
 ]
 
 

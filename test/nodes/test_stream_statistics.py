@@ -21,20 +21,20 @@ def test_snapshot_gives_totals_and_what_happened_since_the_last_one() -> None:
     assert statistics.snapshot().silence is None
     for number in range(10):
         clock.now += 0.1
-        statistics.received(stamp=number * 0.1, age=0.01)
+        statistics.received(stamp=number * 0.1, now=number * 0.1 + 0.01)
         statistics.count("processed" if number % 2 else "overload")
     clock.now += 1.0
     first = statistics.snapshot()
     assert first.totals["received"] == first.recent["received"] == 10
     assert first.totals["processed"] == first.totals["overload"] == 5
     assert first.totals["missing"] == 0
-    assert first.period == pytest.approx(2.0)
+    assert first.rates["received"] == pytest.approx(5.0)
     assert first.silence == pytest.approx(1.0)
     clock.now += 1.0
     statistics.count("malformed")
     second = statistics.snapshot()
     assert second.totals["received"] == 10 and second.recent["received"] == 0
-    assert second.recent["malformed"] == 1 and second.period == pytest.approx(1.0)
+    assert second.recent["malformed"] == 1 and second.rates["received"] == pytest.approx(10 / 3)
 
 
 def test_percentiles_are_of_milliseconds() -> None:
@@ -44,6 +44,39 @@ def test_percentiles_are_of_milliseconds() -> None:
     latencies = statistics.snapshot().latencies
     assert list(latencies) == ["inference"]
     assert latencies["inference"] == pytest.approx((50, 95, 99))
+
+
+def ages(statistics: StreamStatistics) -> tuple[float, ...] | None:
+    return statistics.snapshot().latencies.get("age at reception")
+
+
+def test_ages_forget_a_bag_that_starts_again_and_its_clock() -> None:
+    statistics = StreamStatistics()
+    for loop in range(3):
+        for number in range(100):
+            stamp = 50.0 + number / 30
+            late = loop > 0 and number < 3  # the clock goes back a little after the stamps
+            statistics.received(stamp, now=stamp + (100 / 30 if late else 0.02))
+            if loop > 0 and number == 2:
+                statistics.clock_jumped()
+        assert ages(statistics) == pytest.approx((20.0, 20.0, 20.0))
+    assert statistics.snapshot().totals["missing"] == 0
+
+
+def test_stamps_of_another_clock_have_no_age() -> None:
+    statistics = StreamStatistics()
+    statistics.received(stamp=5.0, now=1.7e9)
+    assert ages(statistics) is None
+    assert statistics.snapshot().foreign_stamps == pytest.approx(1.7e9)
+    statistics.received(stamp=6.0, now=0.0)  # simulated time that nobody publishes
+    assert ages(statistics) is None and statistics.snapshot().foreign_stamps is None
+
+
+def test_a_failure_is_told_once() -> None:
+    statistics = StreamStatistics()
+    statistics.failed("no memory")
+    first, second = statistics.snapshot(), statistics.snapshot()
+    assert (first.failure, first.totals["failed"]) == ("no memory", 1) and second.failure == ""
 
 
 def missing(stamps: list[float]) -> int:

@@ -12,15 +12,15 @@ TIMEOUT = 30.0  # seconds; only ever reached when something is wrong
 
 
 class Gate:
-    """A `process` that records frames and lets each pass on demand."""
+    """A `process` that records frames, as the tuples they are processed in if several, and lets them pass on demand."""
 
     def __init__(self) -> None:
         self.frames: list[object] = []
         self.started = threading.Semaphore(0)
         self.may_pass = threading.Semaphore(0)
 
-    def __call__(self, frame: object) -> None:
-        self.frames.append(frame)
+    def __call__(self, frames: list[object]) -> None:
+        self.frames.append(frames[0] if len(frames) == 1 else tuple(frames))
         self.started.release()
         assert self.may_pass.acquire(timeout=TIMEOUT)
 
@@ -33,7 +33,7 @@ class Gate:
 def busy_worker(keep_all: bool) -> Iterator[tuple[Worker[object], Gate]]:
     """Yield a worker that is in the middle of frame "first"."""
     gate = Gate()
-    worker: Worker[object] = Worker(gate, keep_all)
+    worker: Worker[object] = Worker("gate", gate, keep_all)
     assert worker.offer("camera", "first")
     gate.wait_for_start()
     yield worker, gate
@@ -60,10 +60,24 @@ def test_latest_keeps_the_turn_of_every_stream() -> None:
         assert gate.frames == ["first", "slow 1", "fast 99"]
 
 
+def test_items_of_one_kind_that_wait_are_processed_together() -> None:
+    gate = Gate()
+    worker: Worker[object] = Worker("gate", gate, keep_all=False, batch_key=lambda frame: str(frame)[0], batch_limit=3)
+    worker.offer(0, "first")
+    gate.wait_for_start()
+    for stream, frame in enumerate(("a0", "b0", "a1", "a2", "a3", "b1")):
+        worker.offer(stream, frame)
+    assert worker.has(1) and not worker.has(99)
+    gate.may_pass.release(4)
+    gate.wait_for_start(3)
+    worker.stop()
+    assert gate.frames == ["first", ("a0", "a1", "a2"), ("b0", "b1"), "a3"]
+
+
 def test_all_processes_every_frame_in_order() -> None:
     gate = Gate()
     gate.may_pass.release(1000)
-    worker: Worker[object] = Worker(gate, keep_all=True)
+    worker: Worker[object] = Worker("gate", gate, keep_all=True)
     assert all(worker.offer("left" if number % 3 else "right", number) for number in range(200))
     gate.wait_for_start(200)
     worker.stop()

@@ -1,0 +1,94 @@
+"""The calibration of a camera, from its CameraInfo messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo
+
+from superpoint_ros.geometry import CameraModel
+
+
+class Calibration:
+    """Listens to the CameraInfo of an image topic.
+
+    Parameters
+    ----------
+    node : rclpy.node.Node
+        Subscribes.
+    image_topic : str
+        Full name. The calibration is expected beside it, as image_transport has it.
+    on_size : callable
+        Takes (width, height) in pixels of the images, when it becomes known or changes.
+    """
+
+    def __init__(self, node: Node, image_topic: str, on_size: Callable[[tuple[int, int]], None]) -> None:
+        self._node = node
+        self._on_size = on_size
+        self._newest: CameraInfo | None = None
+        self._model: CameraModel | None = None
+        self._topic = f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
+        self._problem = f"no camera_info on {self._topic} yet"
+        any_publisher = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._subscription = node.create_subscription(CameraInfo, self._topic, self._receive, any_publisher)
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._subscription)
+
+    def model_for(self, size: tuple[int, int]) -> CameraModel | None:
+        """Return the calibration for images of (width, height) pixels; None if it is not known."""
+        model = self._model
+        return model if model is not None and model.image_size == size else None
+
+    def problem(self, size: tuple[int, int] | None) -> str:
+        """Return why there is no calibration for images of (width, height) pixels; empty if there is."""
+        model = self._model
+        if model is None or size is None or model.image_size == size:
+            return self._problem
+        return (
+            f"camera_info on {self._topic} is for {model.image_size[0]} x {model.image_size[1]} pixels, the images "
+            f"have {size[0]} x {size[1]}"
+        )
+
+    def _receive(self, info: CameraInfo) -> None:
+        info.header = type(info.header)()  # the stamp changes, the rest hardly ever
+        if info == self._newest:
+            return
+        self._newest = info
+        try:
+            self._model, self._problem = camera_model(info), ""
+        except ValueError as error:
+            self._model, self._problem = None, f"camera_info on {self._topic}: {error}"
+        if all(image_size(info)):
+            self._on_size(image_size(info))
+
+
+def camera_model(info: CameraInfo) -> CameraModel:
+    """Return the calibration of the images as they are published: after binning and cropping.
+
+    Parameters
+    ----------
+    info : sensor_msgs.msg.CameraInfo
+
+    Raises
+    ------
+    ValueError
+        If the camera is not calibrated, or its lens model is unknown.
+    """
+    matrix = np.array(info.k, np.float64).reshape(3, 3)
+    matrix[:2, 2] -= info.roi.x_offset, info.roi.y_offset
+    binning = np.array([max(info.binning_x, 1), max(info.binning_y, 1)])
+    matrix[:2] /= binning[:, None]
+    distortion = np.array(info.d, np.float64)
+    model = info.distortion_model or ("" if distortion.any() else "plumb_bob")
+    return CameraModel(matrix, model, distortion, image_size(info))
+
+
+def image_size(info: CameraInfo) -> tuple[int, int]:
+    """Return the (width, height) in pixels of the images that `info` belongs to; (0, 0) if it does not say."""
+    width, height = (info.roi.width or info.width), (info.roi.height or info.height)
+    return width // max(info.binning_x, 1), height // max(info.binning_y, 1)

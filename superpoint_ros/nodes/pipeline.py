@@ -1,0 +1,228 @@
+"""From image messages to published results, in four threads with one task each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from . import image_conversion, keypoint_messages
+from .camera import Frame
+from .detector_parameters import DetectorParameters
+from .masks import check_size
+from .stream_statistics import Stage
+from .worker import Worker
+
+if TYPE_CHECKING:  # PyTorch is imported at configure, where its absence can be reported
+    from superpoint_ros.superpoint import Features, SuperPointExtractor
+
+BATCH_LIMIT = 8
+"""The most images that go through the network together: their feature maps share the memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """The pixels of a frame, and when their conversion began and ended.
+
+    Times, here and below, are seconds of ``time.monotonic``.
+    """
+
+    frame: Frame
+    pixels: npt.NDArray[np.uint8]
+    begun: float
+    ended: float
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What the extractor found in a picture; when it began and ended, and how many seconds decoding took of that."""
+
+    picture: Picture
+    features: Features
+    begun: float
+    ended: float
+    decoding: float
+
+    def durations(self, published: float) -> dict[Stage, float]:
+        """Return the seconds that each stage took, given when the result was published."""
+        picture, arrival = self.picture, self.picture.frame.arrival
+        conversion = picture.ended - picture.begun
+        return {
+            "queue wait": self.begun - arrival - conversion,
+            "conversion": conversion,
+            "inference": self.ended - self.begun - self.decoding,
+            "decoding": self.decoding,
+            "publishing": published - self.ended,
+            "reception to publication": published - arrival,
+        }
+
+
+class Pipeline:
+    """Takes frames of all cameras and has their cameras publish the results.
+
+    Each thread works on an image while the next one works on the image before, so that the network alone decides the
+    rate. What waits between them is bounded. With ``frame_policy: latest`` the newest image of each camera waits in
+    front of the network, converted already, and images of equal size go through it together. With ``all`` every image
+    goes through it alone, because among others it may come out different in the last bit.
+
+    Parameters
+    ----------
+    extractor : SuperPointExtractor
+    keep_all : bool
+        Whether the frame policy is "all".
+    on_device_failure : callable
+        Called in one of the threads, with the reason, when the device that computes is lost.
+    """
+
+    def __init__(
+        self, extractor: SuperPointExtractor, keep_all: bool, on_device_failure: Callable[[Exception], None]
+    ) -> None:
+        self._extractor = extractor
+        self._keep_all = keep_all
+        self._on_device_failure = on_device_failure
+        self._seen: set[Hashable] = set()
+        self.is_running = False
+
+    def warm_up(self, size: tuple[int, int], parameters: DetectorParameters) -> None:
+        """Make images of (width, height) pixels as fast as they get; does nothing while running.
+
+        Raises
+        ------
+        Exception
+            What the extractor raises.
+        """
+        width, height = size
+        if self.is_running or not self._is_new((height, width), parameters):
+            return
+        pixels = np.zeros((height, width), np.uint8)
+        self._extractor.options = parameters.detection_options()
+        for batch in range(1, 2 if self._keep_all else min(len(parameters.cameras), BATCH_LIMIT) + 1):
+            self._extractor([pixels] * batch)
+
+    def start(self) -> None:
+        """Start the threads."""
+        batch_key = None if self._keep_all else _kind
+        self._converter = Worker("convert", self._convert, self._keep_all)
+        self._detector = Worker("detect", self._detect, self._keep_all, batch_key, BATCH_LIMIT)
+        self._publisher = Worker("publish", self._publish, keep_all=True)
+        self._painter = Worker("draw", self._draw, self._keep_all)
+        self.is_running = True
+
+    def stop(self) -> None:
+        """Finish what is in progress, drop what waits and end the threads; nothing is published after that."""
+        if not self.is_running:
+            return
+        self.is_running = False
+        dropped = self._converter.stop()
+        dropped += [picture.frame for picture in self._detector.stop()]
+        dropped += [result.picture.frame for result in self._publisher.stop()]
+        self._painter.stop()
+        for frame in dropped:
+            frame.camera.statistics.count("discarded")
+
+    def offer(self, frame: Frame) -> None:
+        """Take a frame; under the policy "all" this waits for room."""
+        if not self.is_running:  # the image was under way when the node was deactivated
+            frame.camera.statistics.count("discarded")
+        elif not self._converter.offer(frame.camera.name, frame):
+            frame.camera.statistics.count("overload")
+
+    # What the threads do
+
+    def _convert(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            camera, begun = frame.camera, time.monotonic()
+            try:
+                pixels = image_conversion.to_array(frame.message, frame.parameters.fixed_value_range())
+                camera.image_size = pixels.shape[1::-1]
+                if frame.mask is not None:
+                    check_size(frame.mask, camera.image_size, camera.name)
+            except image_conversion.ImageError as error:
+                camera.drop_malformed(error)
+            except Exception as error:
+                camera.fail(error)
+            else:
+                picture = Picture(frame, pixels, begun, time.monotonic())
+                if not self._detector.offer(camera.name, picture):
+                    camera.statistics.count("overload")
+
+    def _detect(self, pictures: list[Picture]) -> None:
+        """Process pictures of one kind; whatever they contain, the node goes on."""
+        from superpoint_ros.superpoint.backends import DeviceError
+
+        try:
+            results = self._extract(pictures)
+        except Exception as error:
+            if isinstance(error, DeviceError):
+                self._on_device_failure(error)
+            elif len(pictures) > 1:  # one of them, or their number, is too much
+                for picture in pictures:
+                    self._detect([picture])
+                return
+            for picture in pictures:
+                picture.frame.camera.fail(error)
+            return
+        # The first image of a size waits until the extractor has prepared for it: the newest one is wanted then.
+        was_slow = self._is_new(pictures[0].pixels.shape[:2], pictures[0].frame.parameters)
+        for result in results:
+            camera = result.picture.frame.camera
+            if was_slow and self._detector.has(camera.name):
+                camera.statistics.count("overload")
+            else:
+                self._publisher.offer(camera.name, result)
+
+    def _extract(self, pictures: list[Picture]) -> list[Result]:
+        begun = time.monotonic()
+        self._extractor.options = pictures[0].frame.parameters.detection_options()
+        found = self._extractor([picture.pixels for picture in pictures], [picture.frame.mask for picture in pictures])
+        ended, decoding = time.monotonic(), self._extractor.last_timings.get("decoding", 0.0)
+        return [Result(picture, features, begun, ended, decoding) for picture, features in zip(pictures, found)]
+
+    def _publish(self, results: list[Result]) -> None:
+        for result in results:
+            frame = result.picture.frame
+            try:
+                message = keypoint_messages.to_message(
+                    frame.message.header,
+                    result.features,
+                    self._extractor.model_name,
+                    frame.parameters.descriptor_type,
+                    frame.parameters.publish_descriptors,
+                    frame.camera.bearings(result.features) if frame.parameters.publish_bearings else None,
+                )
+                frame.camera.publish_keypoints(message)
+            except Exception as error:
+                frame.camera.fail(error)
+                continue
+            published = time.monotonic()
+            frame.camera.statistics.took(result.durations(published))
+            frame.camera.statistics.count("processed")
+            if frame.camera.overlay_is_watched:
+                self._painter.offer(frame.camera.name, result)
+
+    def _draw(self, results: list[Result]) -> None:
+        from superpoint_ros.superpoint.overlay import draw_overlay  # here, because its package imports PyTorch
+
+        for result in results:
+            frame, milliseconds = result.picture.frame, 1e3 * (result.ended - result.picture.frame.arrival)
+            try:
+                overlay = draw_overlay(result.picture.pixels, result.features, milliseconds)
+                frame.camera.publish_overlay(frame.message.header, overlay)
+            except Exception as error:
+                frame.camera.warn(f"overlay of {frame.camera.name} failed: {type(error).__name__}: {error}")
+
+    def _is_new(self, shape: tuple[int, ...], parameters: DetectorParameters) -> bool:
+        """Whether (height, width) and the size it is resized to are asked for the first time."""
+        key = (*shape, parameters.resize)
+        is_new = key not in self._seen
+        self._seen.add(key)
+        return is_new
+
+
+def _kind(picture: Picture) -> Hashable:
+    """What pictures must have in common to be processed together."""
+    return (*picture.pixels.shape, picture.frame.parameters)
