@@ -67,6 +67,24 @@ class Extremes(NamedTuple):
         rows = np.full(count0, -np.inf, np.float32)
         return cls(rows[:0], np.empty(0, np.int64), np.full(count1, -np.inf, np.float32), rows[:0])
 
+    @classmethod
+    def of_similarity(
+        cls, similarity: NDArray[np.float32], candidates: NDArray[np.bool_] | None, needs_second: bool
+    ) -> Extremes:
+        """Extremes of a matrix, which is overwritten."""
+        if candidates is not None:
+            np.copyto(similarity, -np.inf, where=~candidates)
+        rows = np.arange(len(similarity))
+        best_column = similarity.argmax(axis=1)
+        best = similarity[rows, best_column]
+        # The maximum over rows is vectorised by NumPy, the argmax is not and takes as long as the product.
+        best_of_column = similarity.max(axis=0)
+        second = None
+        if needs_second:
+            similarity[rows, best_column] = -np.inf
+            second = similarity.max(axis=1)
+        return cls(best, best_column, best_of_column, second)
+
 
 def match_descriptors(
     descriptors0: Descriptors,
@@ -123,23 +141,9 @@ def match_descriptors(
 
 def _array_extremes(descriptors0: Any, descriptors1: Any, candidates: Any, needs_second: bool) -> Extremes:
     check_fit(descriptors0, descriptors1, candidates, (np.float32, np.int8))
-    if not (np.isfinite(descriptors0).all() and np.isfinite(descriptors1).all()):
-        raise ValueError("descriptors must be finite, got nan or inf")
     if min(len(descriptors0), len(descriptors1)) == 0:
         return Extremes.of_nothing(len(descriptors0), len(descriptors1))
-    similarity = _to_unit(descriptors0) @ _to_unit(descriptors1).T
-    if candidates is not None:
-        np.copyto(similarity, -np.inf, where=~candidates)
-    rows = np.arange(len(similarity))
-    best_column = similarity.argmax(axis=1)
-    best = similarity[rows, best_column]
-    # The maximum over rows is vectorised by NumPy, the argmax is not and takes as long as the product.
-    best_of_column = similarity.max(axis=0)
-    second = None
-    if needs_second:
-        similarity[rows, best_column] = -np.inf
-        second = similarity.max(axis=1)
-    return Extremes(best, best_column, best_of_column, second)
+    return Extremes.of_similarity(_to_unit(descriptors0) @ _to_unit(descriptors1).T, candidates, needs_second)
 
 
 def _tensor_extremes(descriptors0: Any, descriptors1: Any, candidates: Any, needs_second: bool) -> Extremes:
@@ -151,6 +155,8 @@ def _tensor_extremes(descriptors0: Any, descriptors1: Any, candidates: Any, need
 def _mutual_matches(extremes: Extremes, max_ratio: float | None, max_distance: float | None) -> Matches:
     """Take the entries that are greatest of row and column; of equal ones the first; then apply the limits."""
     best, best_column, best_of_column, second = extremes
+    if not (np.all(best < np.inf) and np.all(best_of_column < np.inf)):
+        raise ValueError("descriptors must be finite, got nan or inf")
     rows = np.flatnonzero((best == best_of_column[best_column]) & (best > -np.inf))
     columns, first = np.unique(best_column[rows], return_index=True)
     order = np.argsort(rows[first])

@@ -27,16 +27,25 @@ def extremes(descriptors0: Tensor, descriptors1: Tensor, candidates: Candidates 
         return Extremes.of_nothing(len(descriptors0), len(descriptors1))
     with torch.inference_mode():
         similarity = _product(_to_unit(descriptors0), _to_unit(descriptors1))
-        if candidates is not None:
-            allowed = torch.as_tensor(candidates, device=similarity.device)
-            similarity.masked_fill_(~allowed, -torch.inf)
-        best, best_column = similarity.max(dim=1)
-        best_of_column = similarity.amax(dim=0)
-        second = None
-        if needs_second:
-            similarity.scatter_(1, best_column[:, None], -torch.inf)
-            second = similarity.amax(dim=1).cpu().numpy()
-        return Extremes(best.cpu().numpy(), best_column.cpu().numpy(), best_of_column.cpu().numpy(), second)
+        allowed = None if candidates is None else torch.as_tensor(candidates, device=similarity.device)
+        if similarity.device.type == "cpu":  # NumPy is faster here
+            return Extremes.of_similarity(
+                similarity.numpy(), None if allowed is None else allowed.numpy(), needs_second
+            )
+        return extremes_of_similarity(similarity, allowed, needs_second)
+
+
+def extremes_of_similarity(similarity: Tensor, candidates: Tensor | None, needs_second: bool) -> Extremes:
+    """Do what `Extremes.of_similarity` does on the tensor's device."""
+    if candidates is not None:
+        similarity.masked_fill_(~candidates, -torch.inf)
+    best, best_column = similarity.max(dim=1)
+    best_of_column = similarity.amax(dim=0)
+    second = None
+    if needs_second:
+        similarity.scatter_(1, best_column[:, None], -torch.inf)
+        second = similarity.amax(dim=1).cpu().numpy()
+    return Extremes(best.cpu().numpy(), best_column.cpu().numpy(), best_of_column.cpu().numpy(), second)
 
 
 def _product(first: Tensor, second: Tensor) -> Tensor:
@@ -65,5 +74,3 @@ def _check(descriptors0: object, descriptors1: object, candidates: Candidates | 
     check_fit(descriptors0, descriptors1, candidates, (torch.float32, torch.int8))
     if descriptors0.device != descriptors1.device:
         raise ValueError(f"descriptors must be on one device, got {descriptors0.device} and {descriptors1.device}")
-    if not (descriptors0.isfinite().all() and descriptors1.isfinite().all()):
-        raise ValueError("descriptors must be finite, got nan or inf")

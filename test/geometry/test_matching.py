@@ -13,7 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superpoint_ros.geometry import Matches, ModelMismatchError, match_descriptors
+from superpoint_ros.geometry import Matches, ModelMismatchError, match_descriptors, tensor_matching
+from superpoint_ros.geometry.matching import Extremes
 
 Convert = Callable[[np.ndarray], Any]
 
@@ -83,6 +84,21 @@ def test_tensors_give_what_arrays_give(seed: int, limits: dict, is_int8: bool, g
     at_the_limit = 1  # rounding may decide about a match
     assert len(common) >= max(len(found), len(expected)) - at_the_limit
     assert found.indices.dtype == np.int64 and found.distances.dtype == np.float32
+
+
+@given(seed=st.integers(0, 2**32 - 1), guided=st.booleans())
+def test_a_device_reduces_as_numpy_does(seed: int, guided: bool) -> None:
+    generator = np.random.default_rng(seed)
+    similarity = generator.uniform(-1, 1, (20, 30)).astype(np.float32)
+    candidates = generator.random((20, 30)) < 0.1 if guided else None
+    mask = torch.from_numpy(candidates) if candidates is not None else None
+    found = tensor_matching.extremes_of_similarity(torch.from_numpy(similarity.copy()), mask, True)
+    expected = Extremes.of_similarity(similarity, candidates, True)
+    reachable = expected.best > -np.inf
+    np.testing.assert_array_equal(found.best, expected.best)
+    np.testing.assert_array_equal(found.best_column[reachable], expected.best_column[reachable])
+    np.testing.assert_array_equal(found.best_of_column, expected.best_of_column)
+    np.testing.assert_array_equal(found.second, expected.second)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -28,7 +28,7 @@ def test_versions_agree() -> None:
 def test_the_library_imports_without_ros() -> None:
     modules = sorted(
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for folder in ("superpoint", "geometry", "simulation", "odometry", "training", "evaluation", "bags")
+        for folder in ("superpoint", "geometry", "matching", "simulation", "odometry", "training", "evaluation", "bags")
         for path in (ROOT / "superpoint_ros" / folder).rglob("*.py")
     )
     without_ros = "import sys; sys.modules.update(dict.fromkeys(['rclpy', 'sensor_msgs', 'std_msgs', 'cv_bridge']))"
