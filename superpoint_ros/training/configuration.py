@@ -28,12 +28,19 @@ class Phase:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the three losses; `label_sigma` is the width of the soft labels in pixels."""
+    """Weights of the three losses.
+
+    `label_sigma` is the width of the soft labels, `descriptor_radius` the distance from the right
+    place from which on other descriptors are negatives, both in pixels. `inverse_temperature` is
+    where the learned one of the descriptor loss starts.
+    """
 
     detector: float = 8.0
     localisation: float = 1.0
     descriptor: float = 1.0
     label_sigma: float = 0.6
+    descriptor_radius: float = 8.0
+    inverse_temperature: float = 14.3
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,28 @@ class ValidationOptions:
 
 
 @dataclass(frozen=True)
+class InitialWeights:
+    """Weights to start from: a folder as `export` writes it, and the SHA-256 of its ``model.safetensors``.
+
+    Without a folder training starts from random weights.
+    """
+
+    folder: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Everything that makes a training run what it is; read from YAML.
 
     With `synthetic_size` (height, width) the images are MagicPoint's synthetic shapes instead of
     `crops` with `labels`. The budget is `steps` or, if that is 0, `minutes` of running time, in which
-    validation counts and interruptions do not.
+    validation counts and interruptions do not. The learning rate falls as a cosine over the budget, or,
+    with `decay_steps`, is constant and then falls linearly over the last so many steps: until then,
+    `steps` may be lowered, and the run goes on as if it had been planned so.
+
+    `average` is the decay per step of the moving average of the weights that is validated and
+    exported; 0: the weights themselves.
     """
 
     name: str
@@ -65,6 +88,9 @@ class TrainingConfig:
     validation_crops: str = "data/crops_validation.npy"
     steps: int = 0
     minutes: float = 90.0
+    decay_steps: int = 0
+    average: float = 0.0
+    init: InitialWeights = InitialWeights()
     lr: float = 3e-3
     muon_lr: float = 0.0
     weight_decay: float = 0.01

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = (args.run_folder or Path("runs") / config.name) / "checkpoint.pt"
     if not checkpoint.is_file():
         raise ValueError(f"{checkpoint}: no such file; train first, or name the run with --run")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["network"]
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["result"]
     decided = replace(
         config.network,
         keypoint_threshold=args.threshold,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from ..superpoint.decoding import score_map
+from ..superpoint.decoding import parabola_vertex, score_map
 from ..superpoint.network import SuperPointNetwork
 from .homographies import (
     HomographyRange,
@@ -111,17 +111,10 @@ def strongest_points(scores: Tensor, radius: int, count: int, border: int = 2) -
         return scores.flatten(1).gather(1, row * width + column)
 
     points = torch.stack(
-        [columns + parabola_offset(at(0, -1), values, at(0, 1)), rows + parabola_offset(at(-1, 0), values, at(1, 0))],
+        [columns + parabola_vertex(at(0, -1), values, at(0, 1)), rows + parabola_vertex(at(-1, 0), values, at(1, 0))],
         -1,
     )
     return points.masked_fill((values <= 0)[..., None], torch.inf), values
-
-
-def parabola_offset(before: Tensor, centre: Tensor, after: Tensor) -> Tensor:
-    """Return the abscissa, in [-0.5, 0.5], of the vertex of the parabola through values at -1, 0 and 1."""
-    curvature = before - 2 * centre + after
-    offset = (before - after) / (2 * curvature.clamp(max=-1e-12))
-    return offset.clamp(-0.5, 0.5)
 
 
 def snap_to_maxima(points: Tensor, scores: Tensor, radius: int = 2) -> Tensor:
@@ -156,7 +149,7 @@ def snap_to_maxima(points: Tensor, scores: Tensor, radius: int = 2) -> Tensor:
     x, y = nearest[..., 0] + best % len(steps) - radius, nearest[..., 1] + best // len(steps) - radius
     centre, left, right, above, below = at(x, y), at(x - 1, y), at(x + 1, y), at(x, y - 1), at(x, y + 1)
     is_peak = (centre > torch.stack([left, right, above, below]).amax(0)) & finite
-    moved = torch.stack([x + parabola_offset(left, centre, right), y + parabola_offset(above, centre, below)], -1)
+    moved = torch.stack([x + parabola_vertex(left, centre, right), y + parabola_vertex(above, centre, below)], -1)
     return torch.where(is_peak[..., None], moved, points)
 
 

@@ -18,6 +18,7 @@ _PERMISSIVE = (
     r"bsd-[23]-clause",
 )
 _SHARE_ALIKE = (r"cc-by-sa-\d\.\d", r"gpl-\d(\.\d)?\+?", r"lgpl-\d(\.\d)?\+?", r"free-art(-license)?(-\d\.\d)?")
+_ARCHIVE = re.compile(r"[^/]+\.(zip|pk3|rcc)/")
 _IMAGE_SUFFIX = re.compile(r"\.(jpe?g|png|webp|bmp)$", re.IGNORECASE)
 
 
@@ -47,13 +48,15 @@ def licence_of(path: str, licences: list[FileLicence]) -> str | None:
     The last matching paragraph wins, as DEP-5 says. Patterns are relative to the source tree and
     files are installed elsewhere, so a pattern may match any tail of the path, with or without its
     own first folder ("data/tracks/x/*" becomes ".../torcs/tracks/x/..."); the image format may have
-    changed during the build.
+    changed during the build, and files may have been packed into an archive. Where no pattern
+    matches, the file's bare name may be listed under another folder.
     """
-    found = None
-    for paragraph in licences:
-        if any(_matches(path, pattern) for pattern in paragraph.patterns):
-            found = paragraph.licence
-    return found
+    found = [item.licence for item in licences if any(_matches(path, pattern) for pattern in item.patterns)]
+    if not found:
+        name = _IMAGE_SUFFIX.sub("", path).rsplit("/", 1)[-1]
+        names = [{_IMAGE_SUFFIX.sub("", pattern).rsplit("/", 1)[-1] for pattern in item.patterns} for item in licences]
+        found = [item.licence for item, listed in zip(licences, names) if name in listed]
+    return found[-1] if found else None
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -62,7 +65,8 @@ def _matches(path: str, pattern: str) -> bool:
     tails = [bare]
     if bare.count("/") > 1:
         tails.append(bare.split("/", 1)[1])
-    return fnmatchcase(candidate, bare) or any(fnmatchcase(candidate, f"*/{tail}") for tail in tails)
+    candidates = {candidate, _ARCHIVE.sub("", candidate)}
+    return any(fnmatchcase(name, form) for name in candidates for form in (bare, *(f"*/{tail}" for tail in tails)))
 
 
 def licence_class(licence: str) -> str:

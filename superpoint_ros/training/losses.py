@@ -64,7 +64,8 @@ def localisation_loss(logits: Tensor, points: Tensor, generator: torch.Generator
     """Distance between labels and the centre of mass of the scores around them, as decoding computes it.
 
     The 5 x 5 window is centred on the label's pixel, shifted by up to one pixel at random, because
-    decoding centres it on the highest score, which may be a neighbour.
+    decoding centres it on the highest score, which may be a neighbour. Labels count by the scores
+    around them: what is not detected needs no position.
 
     Parameters
     ----------
@@ -75,9 +76,9 @@ def localisation_loss(logits: Tensor, points: Tensor, generator: torch.Generator
     Returns
     -------
     loss : Tensor, ()
-        Mean Huber loss in pixels.
+        Weighted mean of the Huber loss in pixels.
     distance : Tensor, ()
-        Root mean square distance in pixels, without gradient.
+        Root weighted mean square distance in pixels, without gradient.
     """
     scores = score_map(logits)
     _, height, width = scores.shape
@@ -94,8 +95,9 @@ def localisation_loss(logits: Tensor, points: Tensor, generator: torch.Generator
     window = functional.pad(scores, (3, 3, 3, 3))[image[:, None, None], y + 3, x + 3] + 1e-6
     mass = window.sum((1, 2))
     found = torch.stack([(window * x).sum((1, 2)) / mass, (window * y).sum((1, 2)) / mass], 1)
-    loss = functional.huber_loss(found, chosen, delta=1.0)
-    return loss, (found - chosen).detach().square().sum(1).mean().sqrt()
+    share = (mass / mass.sum()).detach()
+    loss = (functional.huber_loss(found, chosen, delta=1.0, reduction="none").mean(1) * share).sum()
+    return loss, ((found - chosen).square().sum(1) * share).sum().sqrt().detach()
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,29 @@ class Correspondences:
     second: Tensor
 
 
+@dataclass(frozen=True)
+class Distractors:
+    """K further points of one view of each pair, which nothing in the other view should match.
+
+    Attributes
+    ----------
+    pair, points : Tensor, (K,), (K, 2)
+        Which pair, and x, y in pixels.
+    descriptors : Tensor, (K, D)
+    """
+
+    pair: Tensor
+    points: Tensor
+    descriptors: Tensor
+
+
 def descriptor_loss(
-    first: Tensor, second: Tensor, points: Correspondences, inverse_temperature: Tensor, radius: float = 8.0
+    first: Tensor,
+    second: Tensor,
+    points: Correspondences,
+    distractors: tuple[Distractors, Distractors],
+    inverse_temperature: Tensor,
+    radius: float,
 ) -> tuple[Tensor, Tensor]:
     """InfoNCE (van den Oord et al. 2018) in both directions, negatives from all pairs of the batch.
 
@@ -116,9 +139,12 @@ def descriptor_loss(
     ----------
     first, second : Tensor, (M, D)
         Unit descriptors of corresponding points.
+    points : Correspondences
+    distractors : (Distractors, Distractors)
+        Of the first and of the second views: more negatives, such as keypoints without a partner.
     inverse_temperature : Tensor, ()
     radius : float
-        Other points of the same pair closer than this many pixels, in either view, are no negatives.
+        Points of the same pair closer than this many pixels to the right one are no negatives.
 
     Returns
     -------
@@ -128,12 +154,24 @@ def descriptor_loss(
     """
     if len(first) == 0:
         return first.sum() * 0, first.new_zeros(())
-    near = torch.cdist(points.first, points.first) < radius
-    near |= torch.cdist(points.second, points.second) < radius
+    near = (_distances(points.first, points.first) < radius) | (_distances(points.second, points.second) < radius)
     near &= points.pair[:, None] == points.pair[None, :]
     near.fill_diagonal_(False)
-    similarity = (first.float() @ second.float().T * inverse_temperature).masked_fill(near, -1e4)
     target = torch.arange(len(first), device=first.device)
-    loss = functional.cross_entropy(similarity, target) + functional.cross_entropy(similarity.T, target)
-    accuracy = (similarity.detach().argmax(1) == target).float().mean()
-    return loss / 2, accuracy
+    losses, rights = [], []
+    for queries, keys, places, is_near, others in (
+        (first, second, points.second, near, distractors[1]),
+        (second, first, points.first, near.T, distractors[0]),
+    ):
+        is_right = (_distances(places, others.points) < radius) & (points.pair[:, None] == others.pair[None, :])
+        every = torch.cat([keys, others.descriptors]).float()
+        similarity = queries.float() @ every.T * inverse_temperature
+        similarity = similarity.masked_fill(torch.cat([is_near, is_right], 1), -1e4)
+        losses.append(functional.cross_entropy(similarity, target))
+        rights.append((similarity.detach().argmax(1) == target).float().mean())
+    return (losses[0] + losses[1]) / 2, (rights[0] + rights[1]) / 2
+
+
+def _distances(points: Tensor, others: Tensor) -> Tensor:
+    distances: Tensor = torch.linalg.vector_norm(points[:, None] - others[None, :], dim=-1)
+    return distances

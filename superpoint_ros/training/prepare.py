@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..superpoint.checkpoints import load_checkpoint
+from ..superpoint.files import replacing
+from .archives import read_rcc, read_zip
 from .labels import AdaptationOptions, ScoreMap, corner_response, label_crops, network_score_map
 from .licences import FileLicence, licence_class, licence_of, parse_copyright
-from .rcc import read_rcc
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm")
+_ARCHIVES = {".rcc": read_rcc, ".zip": read_zip, ".pk3": read_zip}
 _DUPLICATE_BITS = 5  # hashes of 64 bits that differ in fewer bits belong to the same picture
 
 Gray = NDArray[np.uint8]
@@ -295,9 +297,10 @@ def _images(source: Source, folder: Path) -> Iterator[tuple[str, bytes]]:
     """Yield (path inside the package, encoded image) in a fixed order."""
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
         relative = file.relative_to(folder).as_posix()
-        if file.suffix == ".rcc" and _wanted(relative, source):
-            entries = sorted((name, content) for name, content in read_rcc(file))
-            yield from ((relative + name, content) for name, content in entries if name.lower().endswith(_SUFFIXES))
+        if file.suffix in _ARCHIVES:
+            for name, content in sorted(_ARCHIVES[file.suffix](file)):
+                if name.lower().endswith(_SUFFIXES) and _wanted(relative + name, source):
+                    yield relative + name, content
         elif file.suffix.lower() in _SUFFIXES and _wanted(relative, source):
             yield relative, file.read_bytes()
 
@@ -313,8 +316,9 @@ def _write(selection: Selection, output: Path) -> None:
         if crops:
             _save_array(output / f"crops_{split}.npy", np.stack(crops))
     images = [asdict(row) for row in selection.rows]
-    (output / "manifest.json").write_text(json.dumps({"images": images, "rejected": selection.rejected}, indent=1))
-    with (output / "manifest.csv").open("w", newline="") as file:
+    with replacing(output / "manifest.json") as partial:
+        partial.write_text(json.dumps({"images": images, "rejected": selection.rejected}, indent=1))
+    with replacing(output / "manifest.csv") as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, [item.name for item in fields(ManifestRow)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(images)
@@ -323,6 +327,5 @@ def _write(selection: Selection, output: Path) -> None:
 
 
 def _save_array(path: Path, array: NDArray[Any]) -> None:
-    partial = path.with_suffix(".partial.npy")
-    np.save(partial, array)
-    partial.replace(path)
+    with replacing(path) as partial:
+        np.save(partial, array)

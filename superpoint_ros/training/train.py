@@ -9,18 +9,22 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ..superpoint.decoding import sample_descriptors
+from ..superpoint.files import replacing
 from ..superpoint.network import SuperPointNetwork
 from ..superpoint.options import DetectionOptions
 from .configuration import Phase, TrainingConfig, load_config
 from .dataset import CropStore, PairBatch
-from .losses import Correspondences, descriptor_loss, detector_loss, localisation_loss, soft_targets
+from .initial_weights import insert_batch_norm, load_initial_weights, new_network
+from .losses import Correspondences, Distractors, descriptor_loss, detector_loss, localisation_loss, soft_targets
 from .optimizer import build_optimizers
 from .plots import plot_run
 from .synthetic_shapes import SyntheticShapes
@@ -69,15 +73,27 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.generator = torch.Generator(device).manual_seed(config.seed)
         self.store = self._store()
-        self.network = new_network(config).to(device)
+        self.network = self._initial_network().to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.log_inverse_temperature = nn.Parameter(torch.tensor(math.log(1 / 0.07), device=device))
+        self.average = (
+            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
+            if config.average
+            else None
+        )
+        self.log_inverse_temperature = nn.Parameter(
+            torch.tensor(math.log(config.loss.inverse_temperature), device=device)
+        )
         self.optimizers = build_optimizers(
             self.network, [self.log_inverse_temperature], config.lr, config.muon_lr, config.weight_decay
         )
         self.step, self.seconds = 0, 0.0
         if (folder / "checkpoint.pt").exists():
             self.load()
+
+    @property
+    def result(self) -> SuperPointNetwork:
+        """The network to validate and export: the moving average, if there is one."""
+        return cast(SuperPointNetwork, self.average.module) if self.average else self.network
 
     @property
     def progress(self) -> float:
@@ -146,6 +162,8 @@ class Trainer:
         if torch.isfinite(norm):  # one broken batch must not end the run
             for optimizer in self.optimizers:
                 optimizer.step()
+            if self.average:
+                self.average.update_parameters(self.network)
         return {key: float(value.detach()) for key, value in losses.items()} | {"gradient_norm": float(norm)}
 
     def _losses(self, logits: Tensor, descriptor_map: Tensor, batch: PairBatch) -> dict[str, Tensor]:
@@ -157,8 +175,11 @@ class Trainer:
         first = sample_descriptors(descriptor_map, batch.pair, batch.first, grid)
         second = sample_descriptors(descriptor_map, batch.pair + count, batch.second, grid)
         points = Correspondences(batch.pair, batch.first, batch.second)
+        distractors = self._distractors(batch.labels, descriptor_map)
         inverse_temperature = self.log_inverse_temperature.exp().clamp(max=100)
-        descriptor, accuracy = descriptor_loss(first, second, points, inverse_temperature)
+        descriptor, accuracy = descriptor_loss(
+            first, second, points, distractors, inverse_temperature, config.loss.descriptor_radius
+        )
         return {
             "detector": detector,
             "localisation": localisation,
@@ -167,10 +188,22 @@ class Trainer:
             "accuracy": accuracy,
         }
 
+    def _distractors(self, labels: Tensor, descriptor_map: Tensor) -> tuple[Distractors, Distractors]:
+        """All labels (2B, N, 2), of the first and of the second views: what a keypoint may be taken for."""
+        count = len(labels) // 2
+        image, index = torch.isfinite(labels).all(-1).nonzero().unbind(1)
+        points = labels[image, index]
+        descriptors = sample_descriptors(descriptor_map, image, points, self.config.network.descriptor_grid)
+        first, second = image < count, image >= count
+        return (
+            Distractors(image[first], points[first], descriptors[first]),
+            Distractors(image[second] - count, points[second], descriptors[second]),
+        )
+
     def validate(self, pairs: ValidationPairs) -> dict[str, float]:
         """Measure on `pairs` and append the result to ``validation.csv``."""
         options = DetectionOptions(threshold=self.config.validation.threshold, subpixel="soft_argmax")
-        metrics = validate(self.network, pairs, options)
+        metrics = validate(self.result, pairs, options)
         self._log("validation.csv", metrics)
         plot_run(self.folder)
         tqdm.write(f"step {self.step}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
@@ -180,25 +213,36 @@ class Trainer:
         """Write everything needed to go on as if never interrupted."""
         state = {
             "network": self.network.state_dict(),
+            "result": self.result.state_dict(),
+            "averaged": self.average.n_averaged if self.average else None,
             "log_inverse_temperature": self.log_inverse_temperature.detach(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "generator": self.generator.get_state(),
             "step": self.step,
             "seconds": self.seconds,
         }
-        partial = self.folder / "checkpoint.partial.pt"
-        torch.save(state, partial)
-        partial.replace(self.folder / "checkpoint.pt")
+        with replacing(self.folder / "checkpoint.pt") as partial:
+            torch.save(state, partial)
 
     def load(self) -> None:
         """Go back to the last `save`."""
         state = torch.load(self.folder / "checkpoint.pt", map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
+        if self.average:
+            self.average.module.load_state_dict(state["result"])
+            self.average.n_averaged.copy_(state["averaged"])
         self.log_inverse_temperature.data.copy_(state["log_inverse_temperature"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"]):
             optimizer.load_state_dict(saved)
         self.generator.set_state(state["generator"].cpu())
         self.step, self.seconds = state["step"], state["seconds"]
+
+    def _initial_network(self) -> SuperPointNetwork:
+        init, phase = self.config.init, self.config.phases[0]
+        if not init.folder:
+            return new_network(self.config)
+        batch = self.store.sample(32, (phase.height, phase.width), self.config.pairs, self.generator)
+        return insert_batch_norm(load_initial_weights(init), batch.images.cpu())
 
     def _store(self) -> CropStore | SyntheticShapes:
         if self.config.synthetic_size:
@@ -211,10 +255,13 @@ class Trainer:
 
     def _set_learning_rates(self) -> None:
         warmup = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
-        cosine = 0.5 + 0.5 * math.cos(math.pi * min(1.0, self.progress))
+        if self.config.decay_steps:
+            share = min(1.0, (self.config.steps - self.step) / self.config.decay_steps)
+        else:
+            share = 0.5 + 0.5 * math.cos(math.pi * min(1.0, self.progress))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * max(cosine, 0.005) * warmup
+                group["lr"] = group["base_lr"] * max(share, 0.005) * warmup
 
     def _validation_pairs(self) -> ValidationPairs | None:
         options, path = self.config.validation, Path(self.config.validation_crops)
@@ -231,19 +278,6 @@ class Trainer:
             if is_new:
                 writer.writeheader()
             writer.writerow({key: f"{value:.5g}" for key, value in row.items()})
-
-
-def new_network(config: TrainingConfig) -> SuperPointNetwork:
-    """Return a network with fresh weights whose cells begin by finding no keypoint."""
-    network = SuperPointNetwork(config.network).train()
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    for head in (network.keypoint_decoder.conv_score_b, network.descriptor_decoder.conv_descriptor_b):
-        nn.init.normal_(head.weight, std=0.02)
-    assert network.keypoint_decoder.conv_score_b.bias is not None
-    network.keypoint_decoder.conv_score_b.bias.data[-1] = config.dustbin_bias
-    return network
 
 
 def _fast_bf16(device: torch.device) -> bool:

@@ -5,6 +5,7 @@ import torch
 
 from superpoint_ros.training.losses import (
     Correspondences,
+    Distractors,
     descriptor_loss,
     detector_loss,
     localisation_loss,
@@ -49,6 +50,13 @@ def test_localisation_measures_the_shift_of_the_scores() -> None:
     assert float(localisation_loss(logits_of(exact), label, torch.Generator().manual_seed(0))[1]) < 0.05
 
 
+def test_localisation_counts_labels_by_what_is_detected_there() -> None:
+    labels = torch.tensor([[[12.0, 12.0], [36.0, 12.0]]])
+    seen = soft_targets(labels[:, :1], (24, 48), 0.35)
+    _, distance = localisation_loss(logits_of(seen), labels, torch.Generator().manual_seed(0))
+    assert float(distance) < 0.05
+
+
 def test_localisation_without_labels_costs_nothing() -> None:
     loss, _ = localisation_loss(torch.zeros(1, 65, 4, 4), torch.full((1, 2, 2), torch.inf), torch.Generator())
     assert float(loss) == 0
@@ -59,21 +67,46 @@ def points_of(count: int, spacing: float) -> Correspondences:
     return Correspondences(torch.zeros(count, dtype=torch.long), grid.expand(-1, 2), grid.expand(-1, 2))
 
 
+def distractors(pair: int, x: float, descriptor: torch.Tensor) -> Distractors:
+    return Distractors(torch.tensor([pair]), torch.full((1, 2), x), descriptor[None])
+
+
+def loss_of(
+    first: torch.Tensor,
+    second: torch.Tensor,
+    points: Correspondences,
+    inverse_temperature: float,
+    in_second: Distractors | None = None,
+) -> tuple[float, float]:
+    none = Distractors(torch.zeros(0, dtype=torch.long), torch.zeros(0, 2), first[:0])
+    temperature = torch.tensor(inverse_temperature)
+    loss, accuracy = descriptor_loss(first, second, points, (none, in_second or none), temperature, radius=8.0)
+    return float(loss), float(accuracy)
+
+
 def test_descriptor_loss_known_answers() -> None:
-    unit = torch.eye(6)
-    loss, accuracy = descriptor_loss(unit, unit, points_of(6, 50), torch.tensor(100.0))
-    assert float(loss) == pytest.approx(0, abs=1e-5) and float(accuracy) == 1
-    same = torch.ones(6, 4) / 2
-    loss, _ = descriptor_loss(same, same, points_of(6, 50), torch.tensor(10.0))
-    assert float(loss) == pytest.approx(math.log(6), abs=1e-5)
-    loss, accuracy = descriptor_loss(unit, unit.roll(1, 0), points_of(6, 50), torch.tensor(10.0))
-    assert float(loss) > 9 and float(accuracy) == 0
+    unit, same = torch.eye(6), torch.ones(6, 4) / 2
+    assert loss_of(unit, unit, points_of(6, 50), 100.0) == pytest.approx((0, 1), abs=1e-5)
+    assert loss_of(same, same, points_of(6, 50), 10.0)[0] == pytest.approx(math.log(6), abs=1e-5)
+    loss, accuracy = loss_of(unit, unit.roll(1, 0), points_of(6, 50), 10.0)
+    assert loss > 9 and accuracy == 0
 
 
 def test_near_neighbours_are_no_negatives() -> None:
     same = torch.ones(6, 4) / 2
-    loss, _ = descriptor_loss(same, same, points_of(6, 1), torch.tensor(10.0))
-    assert float(loss) == pytest.approx(0, abs=1e-5)
+    assert loss_of(same, same, points_of(6, 1), 10.0)[0] == pytest.approx(0, abs=1e-5)
     other_pairs = Correspondences(torch.arange(6), points_of(6, 1).first, points_of(6, 1).second)
-    loss, _ = descriptor_loss(same, same, other_pairs, torch.tensor(10.0))
-    assert float(loss) == pytest.approx(math.log(6), abs=1e-5)
+    assert loss_of(same, same, other_pairs, 10.0)[0] == pytest.approx(math.log(6), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pair", "x", "negatives_of_first"),
+    [(0, 25.0, [7, 7, 7, 7, 7, 7]), (0, 48.0, [7, 6, 7, 7, 7, 7]), (1, 48.0, [7, 7, 7, 7, 7, 7])],
+)
+def test_distractors_are_negatives_unless_they_lie_at_the_right_place(
+    pair: int, x: float, negatives_of_first: list[int]
+) -> None:
+    same = torch.ones(6, 4) / 2
+    loss, _ = loss_of(same, same, points_of(6, 50), 10.0, distractors(pair, x, same[0]))
+    forward = sum(math.log(count) for count in negatives_of_first) / 6
+    assert loss == pytest.approx((forward + math.log(6)) / 2, abs=1e-5)

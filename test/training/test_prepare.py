@@ -1,5 +1,6 @@
 import csv
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import pytest
 import yaml
 
 from superpoint_ros.__main__ import main
+from superpoint_ros.training.archives import read_rcc, read_zip
 from superpoint_ros.training.licences import licence_class, licence_of, parse_copyright
 from superpoint_ros.training.prepare import CropOptions, cut_crops, image_hash, prepare, unsuitable
-from superpoint_ros.training.rcc import read_rcc
 
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: pictures
@@ -50,10 +51,19 @@ def photo(seed: int, height: int = 150, width: int = 200) -> np.ndarray:
         ("usr/share/x/photos/secret.jpg", "CC-BY-NC-4.0"),
         ("usr/share/x/extra/one.png", "CC-BY-4.0"),
         ("usr/share/x/other/two.png", "GPL-2+"),
+        ("usr/share/x/base/textures.pk3/photos/a.jpg", "CC-BY-4.0"),
+        ("usr/share/x/other/one.png", "GPL-2+"),
     ],
 )
 def test_last_matching_paragraph_names_the_licence(path: str, licence: str) -> None:
     assert licence_of(path, parse_copyright(COPYRIGHT)) == licence
+
+
+def test_the_bare_name_counts_where_no_pattern_matches() -> None:
+    without_all = parse_copyright(COPYRIGHT.replace("Files: *", "Files: src/*"))
+    assert licence_of("usr/share/backgrounds/one.jpg", without_all) == "CC-BY-4.0"
+    assert licence_of("usr/share/backgrounds/secret.jpg", without_all) == "CC-BY-NC-4.0"
+    assert licence_of("usr/share/backgrounds/unknown.jpg", without_all) is None
 
 
 def test_copyright_in_prose_names_nothing() -> None:
@@ -198,6 +208,17 @@ def test_qt_collections_are_read(tmp_path: Path) -> None:
     files = {"a.jpg": b"first", "b.png": b"second" * 20, "ü.webp": b""}
     (tmp_path / "x.rcc").write_bytes(qt_collection(files))
     assert dict(read_rcc(tmp_path / "x.rcc")) == {f"/{name}": content for name, content in files.items()}
+
+
+def test_zip_archives_are_read(tmp_path: Path) -> None:
+    files = {"textures/a.jpg": b"first", "b.png": b""}
+    with zipfile.ZipFile(tmp_path / "x.pk3", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    assert dict(read_zip(tmp_path / "x.pk3")) == {f"/{name}": content for name, content in files.items()}
+    (tmp_path / "y.pk3").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"y\.pk3"):
+        list(read_zip(tmp_path / "y.pk3"))
 
 
 @pytest.mark.parametrize("content", [b"", b"qres", b"PK\x03\x04" + bytes(40), b"qres" + struct.pack(">4I", 9, 0, 0, 0)])

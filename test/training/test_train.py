@@ -1,4 +1,5 @@
 import csv
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,11 @@ import torch
 
 from superpoint_ros.__main__ import main
 from superpoint_ros.superpoint import SuperPointConfig, load_checkpoint
-from superpoint_ros.training.configuration import Phase, TrainingConfig, ValidationOptions, load_config
+from superpoint_ros.superpoint.checkpoints import Checkpoint, save_pretrained
+from superpoint_ros.superpoint.config import PreprocessorConfig
+from superpoint_ros.superpoint.network import SuperPointNetwork
+from superpoint_ros.training.configuration import InitialWeights, Phase, TrainingConfig, ValidationOptions, load_config
+from superpoint_ros.training.initial_weights import insert_batch_norm
 from superpoint_ros.training.optimizer import orthogonalise
 from superpoint_ros.training.train import Trainer
 
@@ -52,6 +57,61 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     assert torch.equal(whole.log_inverse_temperature, resumed.log_inverse_temperature)
 
 
+def test_resuming_keeps_the_moving_average(tmp_path: Path) -> None:
+    config = replace(SMALL, average=0.5)
+    whole = Trainer(config, tmp_path / "whole", CPU)
+    whole.train()
+    Trainer(config, tmp_path / "parts", CPU).train(stop_after=2)
+    resumed = Trainer(config, tmp_path / "parts", CPU)
+    resumed.train()
+    states = [trainer.result.state_dict() for trainer in (whole, resumed)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    name = "keypoint_decoder.conv_score_b.weight"
+    assert not torch.equal(states[0][name], whole.network.state_dict()[name])
+
+
+def test_steps_may_be_lowered_before_the_learning_rate_falls(tmp_path: Path) -> None:
+    """A run cut short is the run that was planned short."""
+    planned = replace(SMALL, decay_steps=2, phases=(Phase(height=64, width=64, pairs=2),))
+    short = Trainer(planned, tmp_path / "short", CPU)
+    short.train()
+    Trainer(replace(planned, steps=60), tmp_path / "cut", CPU).train(stop_after=4)
+    cut = Trainer(planned, tmp_path / "cut", CPU)
+    cut.train()
+    for name, value in short.network.state_dict().items():
+        assert torch.equal(value, cut.network.state_dict()[name]), name
+
+
+def test_training_goes_on_from_released_weights(tmp_path: Path) -> None:
+    network = SuperPointNetwork(replace(SMALL.network, batch_norm="none")).eval()
+    for parameter in network.parameters():
+        torch.nn.init.uniform_(parameter, -0.3, 0.3)
+    weights = Checkpoint("x", network.config, PreprocessorConfig(), network.state_dict())
+    save_pretrained(tmp_path / "weights", weights)
+    found = hashlib.sha256((tmp_path / "weights/model.safetensors").read_bytes()).hexdigest()
+    config = replace(SMALL, init=InitialWeights(str(tmp_path / "weights"), found))
+    trainer = Trainer(config, tmp_path / "run", CPU)
+    images = torch.rand(3, 1, 48, 64)
+    with torch.inference_mode():
+        expected, output = network(images), trainer.network.eval()(images)
+    torch.testing.assert_close(output.keypoint_logits, expected.keypoint_logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(output.descriptor_map, expected.descriptor_map, atol=1e-4, rtol=1e-4)
+    trainer.network.train()
+    trainer.train(stop_after=1)
+    with pytest.raises(ValueError, match="SHA-256"):
+        Trainer(replace(config, init=InitialWeights(str(tmp_path / "weights"), "0" * 64)), tmp_path / "other", CPU)
+
+
+def test_batch_norm_in_training_mode_changes_little_on_the_images_it_was_measured_on() -> None:
+    network = SuperPointNetwork(replace(SMALL.network, batch_norm="none")).eval()
+    for parameter in network.parameters():
+        torch.nn.init.uniform_(parameter, -0.3, 0.3)
+    images = torch.rand(4, 1, 48, 64)
+    with torch.inference_mode():
+        expected, output = network(images), insert_batch_norm(network, images)(images)
+    torch.testing.assert_close(output.keypoint_logits, expected.keypoint_logits, atol=0.02, rtol=0.02)
+
+
 def test_the_command_trains_into_the_named_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(
@@ -81,7 +141,7 @@ def test_kill_while_saving_leaves_the_last_checkpoint(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("muon_lr", [0.0, 0.03])
 def test_training_lowers_the_losses(tmp_path: Path, muon_lr: float) -> None:
-    config = replace(SMALL, steps=40, muon_lr=muon_lr, phases=(Phase(height=64, width=64, pairs=3),))
+    config = replace(SMALL, steps=60, muon_lr=muon_lr, phases=(Phase(height=64, width=64, pairs=3),))
     trainer = Trainer(config, tmp_path, CPU)
     records = []
     while trainer.progress < 1:

@@ -1,8 +1,9 @@
-"""Reading of Qt's binary resource collections (.rcc), in which GCompris ships its photographs."""
+"""Reading of the archives in which games ship their pictures: Qt's resource collections (.rcc) and ZIP (.zip, .pk3)."""
 
 from __future__ import annotations
 
 import struct
+import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,23 @@ def read_rcc(path: Path) -> Iterator[tuple[str, bytes]]:
             pending.extend((second + child, name) for child in range(first))
         elif not flags & _ZSTD:
             yield name, _content(blob, data + second, compressed=bool(flags & _ZLIB))
+
+
+def read_zip(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield ("/" + name, content) of every file in a ZIP archive.
+
+    Raises
+    ------
+    ValueError
+        If the file is no ZIP archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if not entry.is_dir():
+                    yield f"/{entry.filename}", archive.read(entry)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _name(blob: bytes, offset: int) -> str:
