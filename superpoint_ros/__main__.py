@@ -12,7 +12,11 @@ COMMANDS = {
     "bag": ("superpoint_ros.bags.command", "add keypoints to the images of a recorded bag"),
     "prepare-data": ("superpoint_ros.training.prepare", "fetch freely licensed pictures and build the training data"),
     "train": ("superpoint_ros.training.train", "train a model"),
-    "export": ("superpoint_ros.training.export", "turn a training run into a weights folder"),
+    "export": (
+        "superpoint_ros.training.export",
+        "write a training run as a weights folder, or weights as an ONNX file",
+    ),
+    "quantize": ("superpoint_ros.superpoint.quantize", "make the 8-bit model that precision int8 runs"),
     "evaluate": ("superpoint_ros.evaluation.evaluate", "measure weights against classical detectors"),
     "benchmark": ("superpoint_ros.evaluation.speed", "time whole extractors against transformers and OpenCV"),
 }
