@@ -19,7 +19,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
-from . import diagnostics
+from . import diagnostics, fast_dds
 from .camera import Camera, Frame
 from .detector_parameters import DetectorParameters
 from .masks import Mask, MaskError, check_size, load_masks
@@ -249,6 +249,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(args: list[str] | None) -> int:
+    fast_dds.remove_abandoned_segments()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = Detector()

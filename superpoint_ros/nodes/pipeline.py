@@ -98,10 +98,18 @@ class Pipeline:
         width, height = size
         if self.is_running or not self._is_new((height, width), parameters):
             return
-        pixels = np.zeros((height, width), np.uint8)
         self._extractor.options = parameters.detection_options()
         for batch in range(1, 2 if self._keep_all else min(len(parameters.cameras), BATCH_LIMIT) + 1):
-            self._extractor([pixels] * batch)
+            self._prepare([np.zeros((height, width), np.uint8)] * batch)
+            if self._extractor.pipeline is not None:  # where colour is a matter of the GPU
+                self._prepare([np.zeros((height, width, 3), np.uint8)] * batch)
+
+    def _prepare(self, images: list[npt.NDArray[np.uint8]]) -> None:
+        cuda, options = self._extractor.pipeline, self._extractor.options
+        if cuda is not None and cuda.supports(images, options):
+            cuda.prepare(images, options)
+        else:
+            self._extractor(images)
 
     def start(self) -> None:
         """Start the threads."""
@@ -152,7 +160,7 @@ class Pipeline:
 
     def _detect(self, pictures: list[Picture]) -> None:
         """Process pictures of one kind; whatever they contain, the node goes on."""
-        from superpoint_ros.superpoint.backends import DeviceError
+        from superpoint_ros.superpoint import DeviceError
 
         try:
             results = self._extract(pictures)
