@@ -131,15 +131,15 @@ class FrameBuffers:
 
     Attributes
     ----------
-    work : callable
-        What `launch` does between upload and download; a recorded graph of `compute` may take its place.
+    replay : callable or None
+        What does the work of `compute` faster: its recorded graph.
     recording_asked : bool
         Whether somebody has taken care of that.
     """
 
     def __init__(self, shape: FrameShape, computation: FrameComputation, device: torch.device) -> None:
         self.shape = shape
-        self.work: Callable[[], None] = self.compute
+        self.replay: Callable[[], None] | None = None
         self.recording_asked = False
         self._computation = computation
         batch, count = shape.images[0], shape.keypoints
@@ -166,7 +166,7 @@ class FrameBuffers:
     def launch(self) -> None:
         """Put upload, work and download into the current stream."""
         self._upload.copy_(self._staging, non_blocking=True)
-        self.work()
+        (self.replay or self.compute)()
         self._download.copy_(self._result, non_blocking=True)
 
     @torch.inference_mode()

@@ -72,6 +72,8 @@ class CudaPipeline:
         self._computation = FrameComputation(backend, descriptor_grid, descriptor_size)
         self._slots = [_Slot(device, max_shapes, make_recorder or default_recorder) for _ in range(slots)]
         self._free = list(self._slots)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # the weights were put there on another stream
         self._recording = ThreadPoolExecutor(1, thread_name_prefix="cuda_graphs")
 
     @staticmethod
@@ -178,7 +180,7 @@ class CudaPipeline:
         try:
             buffers = self._new_buffers(slot, shape)
             buffers.recording_asked = True
-            buffers.work = slot.record(buffers.compute)
+            buffers.replay = slot.record(buffers.compute)
         except Exception as error:  # whatever it is, single kernels still work, or say better why not
             _log.warning("%s stays without CUDA graph: %s", shape, error)
         else:
