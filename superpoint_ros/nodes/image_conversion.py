@@ -38,11 +38,15 @@ MAX_PIXELS = 2**25
 """Largest image accepted, in pixels: 8K video, for which one feature map of the network takes 8 GiB."""
 MIN_SIDE = 8
 """Shortest image side accepted, in pixels: one cell of the network."""
+MAX_JPEG_SCANS = 100
+"""Most scans of a JPEG accepted. Encoders write some ten; thousands of tiny ones would keep the decoder for minutes."""
 
+_JPEG_SCAN = b"\xff\xda"  # the marker; in the data of a scan 0xff is always followed by 0 or a restart marker
 _COMPRESSED_FORMATS = ("JPEG", "PNG", "TIFF")  # those of compressed_image_transport
 _SAMPLED_VALUES = 50_000  # enough to estimate two percentiles, cheap enough for every frame
 
 warnings.filterwarnings("ignore", category=pillow.DecompressionBombWarning)  # MAX_PIXELS is stricter
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # of damaged metadata; the image may be good
 
 UInt8Image = npt.NDArray[np.uint8]
 ValueRange = tuple[float, float]
@@ -303,8 +307,9 @@ def _open_compressed(message: CompressedImage) -> pillow.Image:
     """Read the header of a compressed image and check the size it announces."""
     if "compressedDepth" in message.format:
         raise ImageError(f"format {message.format!r} is depth; expected image_transport 'compressed' with JPEG or PNG")
+    data = bytes(message.data)
     try:
-        image = pillow.open(io.BytesIO(message.data), formats=_COMPRESSED_FORMATS)
+        image = pillow.open(io.BytesIO(data), formats=_COMPRESSED_FORMATS)
     except pillow.DecompressionBombError as error:
         raise ImageError(f"size is absurd; expected at most {MAX_PIXELS} pixels: {error}") from error
     except Exception as error:  # decoders of hostile data raise anything
@@ -312,6 +317,9 @@ def _open_compressed(message: CompressedImage) -> pillow.Image:
             f"{len(message.data)} bytes of format {message.format!r} are no image; expected JPEG, PNG or TIFF data"
         ) from error
     _check_size(*image.size)
+    scans = data.count(_JPEG_SCAN)
+    if scans > MAX_JPEG_SCANS and image.format != "PNG":
+        raise ImageError(f"JPEG data has {scans} scans; expected at most {MAX_JPEG_SCANS}")
     return image
 
 

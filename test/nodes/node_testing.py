@@ -233,6 +233,8 @@ class Connection:
     publisher : rclpy.publisher.Publisher
     keypoints : list of KeypointArray
         Without those answers.
+    first : Image or CompressedImage
+        What was sent to meet; may be sent again.
     sent : int
         Images published until now.
     """
@@ -242,14 +244,14 @@ class Connection:
     ) -> None:
         self._probe = probe
         self._camera = camera
-        self._first = first or image_message(textured_image(16, 16), "rgb8")
+        self.first = first or image_message(textured_image(16, 16), "rgb8")
         self.sent = 0
-        self.publisher = probe.image_publisher(f"{camera}/{topic}", type(self._first), reliable)
+        self.publisher = probe.image_publisher(f"{camera}/{topic}", type(self.first), reliable)
         self.listen()
 
     def listen(self) -> None:
         """Subscribe to keypoints and wait until the detector knows."""
-        probe, first = self._probe, self._first
+        probe, first = self._probe, self.first
         self.keypoints = probe.collect(KeypointArray, f"{self._camera}/keypoints")
         patience, deadline = 0.5, time.monotonic() + TIMEOUT  # seconds
 

@@ -1,0 +1,295 @@
+"""Faults between processes: what dies comes back, output goes on, and nothing leaks.
+
+`make test` repeats each a few times, `make faults` as often as docs/robustness.md says; `-s` shows what was measured.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from full_counts import repetitions
+
+pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scripts/ros_env python -m pytest")
+
+import rclpy
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from node_testing import Connection, NodeProcess, Probe, image_message, textured_image
+from rclpy.executors import SingleThreadedExecutor
+from superpoint_ros.msg import KeypointArray
+
+from superpoint_ros.nodes.detector_parameters import DetectorParameters
+from superpoint_ros.nodes.parameters import declarations
+
+MODEL = {"weights": "random", "device": "cpu", "backend": "torch", "max_keypoints": 50}
+IMAGE = textured_image(96, 128)
+LARGE_IMAGE = textured_image(480, 640)
+MEMORY_LIMIT = 64 << 20
+"""Bytes: more than an allocator keeps back, less than a leak would take in the full counts."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process holds of the system."""
+
+    descriptors: int
+    threads: int
+    shared_memory: int
+    memory: int
+
+    @classmethod
+    def of(cls, node: NodeProcess) -> Usage:
+        process = psutil.Process(node.process.pid)
+        shared = sum(part.rss for part in process.memory_maps() if part.path.startswith("/dev/shm/"))
+        info = process.memory_info()
+        return cls(process.num_fds(), process.num_threads(), shared, info.rss - info.shared)
+
+    def __str__(self) -> str:
+        shared, memory = self.shared_memory / 2**20, self.memory / 2**20
+        return f"{self.descriptors} fds, {self.threads} threads, {shared:.1f} MiB shared, {memory:.1f} MiB own"
+
+    def assert_no_leak(self, before: Usage, what: str) -> None:
+        print(f"\n{what}: {before} -> {self}")
+        assert self.descriptors <= before.descriptors and self.threads <= before.threads
+        assert self.memory - before.memory < MEMORY_LIMIT
+        assert self.shared_memory - before.shared_memory < MEMORY_LIMIT
+
+
+class Detector:
+    """A detector process with a camera and a listener; both are named like it."""
+
+    def __init__(self, start_node: Callable[..., NodeProcess], probe: Probe, name: str, **parameters: Any) -> None:
+        self.name, self._start, self._probe = name, start_node, probe
+        self._parameters = {**MODEL, "cameras": [name], **parameters}
+        self.start()
+
+    def start(self) -> None:
+        self.node = self._start("detector", self._parameters, "-r", f"__node:={self.name}")
+
+    def connect(self) -> Connection:
+        self.camera = Connection(self._probe, self.name, first=image_message(IMAGE, "rgb8"))
+        return self.camera
+
+    def answers(self) -> None:
+        assert len(self.camera.result(image_message(IMAGE, "rgb8")).x) > 0
+
+    def to(self, *transitions: str) -> None:
+        for transition in transitions:
+            assert self._probe.change_state(self.name, transition), transition
+
+    def wait_settled(self) -> Usage:
+        """Return the usage once threads and descriptors of what has just ended are gone."""
+        usages = [Usage.of(self.node)]
+        while len(usages) < 5 or len({(usage.descriptors, usage.threads) for usage in usages[-5:]}) > 1:
+            self._probe.spin_for(0.2)
+            usages.append(Usage.of(self.node))
+            assert len(usages) < 200, "threads and descriptors keep changing"
+        return usages[-1]
+
+
+@pytest.fixture(scope="module")
+def detector(start_node: Callable[..., NodeProcess], probe: Probe) -> Detector:
+    detector = Detector(start_node, probe, "sturdy")
+    detector.connect()
+    return detector
+
+
+# Processes that die
+
+
+def abandoned_locks() -> set[Path]:
+    return set(Path("/dev/shm").glob("fast*_????????????????_el"))
+
+
+def test_a_node_killed_in_the_middle_of_an_image_starts_again(
+    start_node: Callable[..., NodeProcess], probe: Probe
+) -> None:
+    detector = Detector(start_node, probe, "mortal")
+    for _ in range(repetitions(full=10, short=2)):
+        camera = detector.connect()
+        locks_before = abandoned_locks()
+        for _ in range(3):
+            camera.publish(image_message(LARGE_IMAGE, "rgb8"))
+        probe.spin_for(0.1)
+        detector.node.stop(signal.SIGKILL)
+        camera.close()
+        for lock in locks_before & abandoned_locks():
+            os.utime(lock, (time.time() - 60,) * 2)  # as if it had been a while ago; locked ones stay
+        detector.start()
+        segments = {lock.with_name(lock.name.removesuffix("_el")) for lock in locks_before}
+        detector.connect()
+        assert any(not segment.exists() for segment in segments), "the memory of the killed node is still there"
+        detector.camera.close()
+    assert detector.node.stop() == 0
+
+
+def test_a_camera_that_dies_and_comes_back_is_followed(start_node: Callable[..., NodeProcess], probe: Probe) -> None:
+    detector = Detector(start_node, probe, "patient", resize=64)
+    keypoints = probe.collect(KeypointArray, "patient/keypoints")
+    parameters = {"source": "virtual", "camera_name": "patient", "width": 160, "height": 120, "rate": 30.0}
+    before, pauses = None, []
+    for _ in range(repetitions(full=20, short=3)):
+        camera = start_node("camera_player", parameters, "-r", "__node:=patient_camera")
+        camera.wait_for_output("playing")
+        start = time.monotonic()
+        del keypoints[:]
+        probe.wait_until(lambda: len(keypoints) >= 5, "keypoints of the new camera")
+        pauses.append(time.monotonic() - start)
+        camera.stop(signal.SIGKILL)
+        usage = detector.wait_settled()
+        before = before or usage
+    print(f"\nfive results after a new camera's start: at most {max(pauses):.2f} s")
+    usage.assert_no_leak(before, f"{len(pauses)} cameras killed")
+    assert detector.node.stop() == 0
+
+
+# Things that happen often
+
+
+def test_lifecycle_cycles_leak_nothing(detector: Detector, probe: Probe) -> None:
+    cycles, warm = repetitions(full=100, short=6), repetitions(full=10, short=3)
+    for cycle in range(cycles):
+        detector.to("deactivate", "cleanup", "configure", "activate")
+        if cycle % 3 == 0:
+            detector.camera.stop_listening()
+            detector.camera.listen()
+            detector.answers()
+        if cycle + 1 == warm:
+            before = detector.wait_settled()
+    detector.wait_settled().assert_no_leak(before, f"{cycles - warm} lifecycle cycles")
+    detector.answers()
+
+
+VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-5, 100),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.floats(0.0, 1.0),
+    st.text(max_size=20),
+    st.sampled_from(["none", "quadratic", "soft_argmax", "float32", "int8", "cpu", "cuda:0", "all", "", "/dev/null"]),
+    st.lists(st.floats(width=32), min_size=1, max_size=3),
+    st.lists(st.integers(-10, 5000), min_size=1, max_size=3),
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=5), min_size=1, max_size=3),
+)
+DEFAULTS = {name: item.default for name, item in declarations(DetectorParameters).items() if item.live}
+
+
+def test_any_parameter_change_during_inference_is_taken_whole_or_refused(detector: Detector, probe: Probe) -> None:
+    outcomes = {True: 0, False: 0}
+    usages: list[Usage] = []
+    warm = repetitions(full=100, short=30)
+    names = [*declarations(DetectorParameters), "use_sim_time", "unknown"]
+
+    @seed(5)
+    @settings(
+        max_examples=repetitions(full=1000, short=60),
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.sampled_from(names), VALUES.filter(lambda value: "\x00" not in str(value)))
+    def change(name: str, value: Any) -> None:
+        if name == "use_sim_time" and value is True:
+            return
+        if sum(outcomes.values()) == warm:
+            usages.append(detector.wait_settled())
+        detector.camera.publish(image_message(LARGE_IMAGE if sum(outcomes.values()) % 8 == 0 else IMAGE, "rgb8"))
+        old = probe.get_parameter_values(detector.name, name)
+        result = probe.set_parameters(detector.name, **{name: value})[0]
+        outcomes[result.successful] += 1
+        if result.successful:
+            assert name in names[:-1]
+        else:
+            assert result.reason
+            assert str(probe.get_parameter_values(detector.name, name)) == str(old)  # NaN is not equal to itself
+        if name in DEFAULTS:
+            default = list(DEFAULTS[name]) if isinstance(DEFAULTS[name], tuple) else DEFAULTS[name]
+            assert probe.set_parameters(detector.name, **{name: default})[0].successful
+
+    change()
+    detector.answers()
+    print(f"\nparameters: {outcomes[True]} changes taken, {outcomes[False]} refused")
+    assert min(outcomes.values()) > 0
+    detector.wait_settled().assert_no_leak(usages[0], f"{sum(outcomes.values()) - warm} parameter changes")
+    assert "Traceback" not in detector.node.output
+
+
+def test_subscribers_that_come_and_go_leak_nothing(detector: Detector, probe: Probe, ros_domain: int) -> None:
+    count, warm = repetitions(full=200, short=12), repetitions(full=20, short=4)
+    for number in range(count):
+        with Visitor(ros_domain, f"{detector.name}/keypoints") as received:
+            deadline = time.monotonic() + 60
+            while not received.messages:
+                assert time.monotonic() < deadline, "a new subscriber gets nothing"
+                detector.camera.publish(image_message(IMAGE, "rgb8"))
+                received.executor.spin_once(timeout_sec=0.05)
+                rclpy.spin_once(probe, timeout_sec=0)
+        if number + 1 == warm:
+            before = detector.wait_settled()
+    detector.wait_settled().assert_no_leak(before, f"{count - warm} subscribers")
+    detector.answers()
+
+
+class Visitor:
+    """A participant of its own that subscribes to keypoints within a ``with`` block."""
+
+    def __init__(self, domain: int, topic: str) -> None:
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=domain)
+        self._node = rclpy.create_node("visitor", context=self._context)
+        self.messages: list[KeypointArray] = []
+        self._node.create_subscription(KeypointArray, topic, self.messages.append, 1)
+        self.executor = SingleThreadedExecutor(context=self._context)
+        self.executor.add_node(self._node)
+
+    def __enter__(self) -> Visitor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.executor.shutdown()
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+
+# Things that are missing
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [
+        ("device", {"device": "cuda:63"}, {"device": "cpu"}),
+        ("backend", {"backend": "openvino"}, {"backend": "torch"}),
+        ("weights", {"weights": "/missing.pth"}, {"weights": "random"}),
+    ],
+)
+def test_configure_recovers_without_a_new_process(
+    name: str,
+    bad: dict[str, Any],
+    good: dict[str, Any],
+    start_node: Callable[..., NodeProcess],
+    probe: Probe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "openvino.py").write_text('raise RuntimeError("the plugin for this CPU does not compile the model")\n')
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    detector = Detector(start_node, probe, f"unlucky_{name}", **bad)
+    detector.node.wait_for_output("cannot configure")
+    assert probe.state(detector.name) == "unconfigured"
+    errors = [line for line in detector.node.output.splitlines() if "ERROR" in line]
+    assert len(errors) == 1 and "Traceback" not in detector.node.output
+    assert probe.set_parameters(detector.name, **good)[0].successful
+    detector.to("configure", "activate")
+    detector.connect()
+    detector.answers()
+    assert detector.node.stop() == 0
