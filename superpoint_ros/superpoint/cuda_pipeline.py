@@ -115,7 +115,8 @@ class CudaPipeline:
                 return self._start(slot, images, options, masks)
             except MemoryError:
                 pass  # and out of this block, where the error's traceback keeps tensors alive
-            self._release_memory()
+            with device_errors():
+                self._release_memory()
             return self._start(slot, images, options, masks)
         except BaseException:
             self._free.append(slot)
@@ -147,7 +148,8 @@ class CudaPipeline:
         shape = FrameShape.of(images, options, masks)
         for slot in self._slots:
             if slot.record is not None:
-                buffers = self._new_buffers(slot, shape)
+                with device_errors():
+                    buffers = self._new_buffers(slot, shape)
                 buffers.recording_asked = True
                 slot.buffers.put(shape, buffers)
                 self._recording.submit(self._record, slot, shape).result()
