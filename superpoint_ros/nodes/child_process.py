@@ -51,6 +51,11 @@ class ChildProcess:
         self._log.close()
 
     @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """None while the process runs; negative if a signal ended it."""
         return self._process.poll()
