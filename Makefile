@@ -10,6 +10,7 @@ PYTHON ?= python3
 SOURCE ?= virtual
 DURATION ?= 20
 WEIGHTS ?= default
+MINUTES ?= 60
 TESTS ?= test
 
 VENV := .venv/$(DISTRO)
@@ -17,7 +18,7 @@ PIP := env -u PYTHONPATH -u PYTHONHOME $(VENV)/bin/python -m pip --disable-pip-v
 RUN := SUPERPOINT_ROS_DISTRO=$(DISTRO) scripts/ros_env
 
 .DEFAULT_GOAL := help
-.PHONY: help env build demo test lint clean
+.PHONY: help env build demo test fuzz faults soak lint clean
 
 help:  ## Show this help
 	@echo 'Usage: make TARGET [NAME=VALUE...]'
@@ -41,8 +42,18 @@ lint: env  ## Check style and types
 test: lint build  ## Check style and types, then run all tests, or TESTS=<files>
 	@$(RUN) python -m pytest $(TESTS)
 
+fuzz: build  ## Fuzz images, parameters and weights in full; takes some 15 minutes
+	@SUPERPOINT_ROS_FULL_COUNTS=1 $(RUN) python -m pytest -s test/nodes/test_image_fuzz.py \
+		test/superpoint/test_weights_fuzz.py test/nodes/test_faults.py -k 'fuzz or parameter_change'
+
+faults: build  ## Kill processes, cycle through states, come and go in full; takes some 10 minutes
+	@SUPERPOINT_ROS_FULL_COUNTS=1 $(RUN) python -m pytest -s test/nodes/test_faults.py
+
+soak: build  ## Run the detector at four times its load for MINUTES=60, into soak_output/
+	@$(RUN) python benchmarks/soak.py --minutes '$(MINUTES)' --weights '$(WEIGHTS)' --output soak_output
+
 clean:  ## Remove all that make has made
-	rm -rf .venv build install log demo_output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build install log demo_output soak_output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.installed: requirements/dev.txt requirements/constraints.txt requirements/ros-$(DISTRO).txt
 	@scripts/check_prerequisites '$(PYTHON)'
@@ -54,7 +65,7 @@ $(VENV)/.installed: requirements/dev.txt requirements/constraints.txt requiremen
 
 # Folders, because files in them come and go. The contents of the Python files do not matter: they are linked to.
 install/$(DISTRO)/.built: $(VENV)/.installed CMakeLists.txt package.xml \
-		$(shell find msg cmake) $(shell find superpoint_ros launch config -type d -not -name __pycache__)
+		$(shell find msg cmake) $(shell find superpoint_ros launch config include -type d -not -name __pycache__)
 	@mkdir -p install/$(DISTRO) build/$(DISTRO)
 	@$(RUN) colcon --log-level error --log-base build/$(DISTRO)/log build --paths . --symlink-install --merge-install \
 		--build-base build/$(DISTRO) --install-base install/$(DISTRO) --cmake-args -DBUILD_TESTING=OFF
