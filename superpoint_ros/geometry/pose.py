@@ -89,3 +89,7 @@ def rotation_vector(rotation: ArrayLike) -> NDArray[np.float64]:
 def rotation_matrix(vector: ArrayLike) -> NDArray[np.float64]:
     """Rotation matrix about the axis `vector` (3,) by its length in radians."""
     return np.asarray(cv2.Rodrigues(np.asarray(vector, np.float64))[0], np.float64)
+
+
+INITIAL_POSE = Pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
+"""Of a level camera in a frame whose x points forward, y left and z up (REP 103): where odometry begins."""

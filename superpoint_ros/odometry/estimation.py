@@ -1,0 +1,159 @@
+"""Poses from landmarks, landmarks from poses, and the scale of what a single camera sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry.pose import Pose, rotation_matrix
+from .bundle_adjustment import Observations, adjust
+from .camera import Array, OdometryCamera
+
+_RANSAC_ITERATIONS = 300
+_GROUND_TILT = np.radians(25.0)  # between the ground's normal and the camera's vertical axis
+_GROUND_THICKNESS = 0.03  # of the camera's height
+_GROUND_SUPPORT = 15  # landmarks
+
+
+@dataclass(frozen=True)
+class PoseEstimate:
+    """A pose, which observations (M,) agree with it, and its covariance as in `bundle_adjustment.Adjustment`."""
+
+    pose: Pose
+    inliers: NDArray[np.bool_]
+    covariance: Array
+
+
+def estimate_pose(
+    camera: OdometryCamera, points: Array, landmarks: Array, largest_error: float, least_inliers: int
+) -> PoseEstimate | None:
+    """Find the pose of a camera that sees `landmarks` (M, 3) at `points` (M, 3).
+
+    Perspective-n-point with RANSAC (OpenCV), refined on what agrees, stereo included.
+
+    Parameters
+    ----------
+    camera : OdometryCamera
+    points : ndarray, (M, 3)
+        As in `KeypointFrame`.
+    landmarks : ndarray, (M, 3)
+        In the reference frame.
+    largest_error : float
+        Pixels between an observation that agrees and its expected place.
+    least_inliers : int
+        Observations that must agree.
+
+    Returns
+    -------
+    PoseEstimate or None
+        None if too few agree.
+    """
+    if len(points) < max(least_inliers, 4):
+        return None
+    try:
+        found, vector, translation, rows = cv2.solvePnPRansac(
+            landmarks,
+            np.ascontiguousarray(points[:, :2]),
+            camera.matrix,
+            None,
+            iterationsCount=_RANSAC_ITERATIONS,
+            reprojectionError=largest_error,
+            confidence=0.9999,
+            flags=cv2.SOLVEPNP_AP3P,
+        )
+    except cv2.error:  # degenerate points
+        return None
+    if not found or rows is None or len(rows) < least_inliers:
+        return None
+    pose = Pose(rotation_matrix(vector), np.asarray(translation, np.float64).ravel()).inverse()
+    inliers = np.zeros(len(points), bool)
+    inliers[rows.ravel()] = True
+    for _ in range(2):
+        chosen = np.flatnonzero(inliers)
+        zeros = np.zeros(len(chosen), np.int64)
+        observations = Observations(zeros, np.arange(len(chosen)), points[chosen])
+        refined = adjust([pose], landmarks[chosen], observations, camera, fixed=0, fix_landmarks=True)
+        pose = refined.poses[0]
+        inliers = reprojection_errors(camera, pose, points, landmarks) < largest_error
+        if inliers.sum() < least_inliers:
+            return None
+    assert refined.covariance is not None
+    return PoseEstimate(pose, inliers, refined.covariance)
+
+
+def reprojection_errors(camera: OdometryCamera, pose: Pose, points: Array, landmarks: Array) -> Array:
+    """Distances (M,) in pixels between `points` and where `landmarks` should appear; inf behind the camera."""
+    local = pose.to_body(landmarks)
+    difference = camera.project(local) - points
+    known = np.where(np.isfinite(points), difference, 0.0)
+    return np.where(local[:, 2] > 0, np.linalg.norm(known, axis=1), np.inf)
+
+
+def landmarks_from_disparity(camera: OdometryCamera, pose: Pose, points: Array) -> Array:
+    """Where the points (M, 3) of a stereo pair lie in the reference frame."""
+    depth = camera.focal_length * camera.baseline / (points[:, 0] - points[:, 2])
+    rays = np.column_stack([camera.normalized(points[:, :2]), np.ones(len(points))])
+    return pose.to_reference(rays * depth[:, None])
+
+
+def triangulate(
+    camera: OdometryCamera, pose0: Pose, points0: Array, pose1: Pose, points1: Array, largest_error: float
+) -> tuple[Array, Array]:
+    """Where pairs of points (M, 3) of two key frames meet.
+
+    Returns
+    -------
+    landmarks : ndarray, (M, 3), float64
+        In the reference frame; nan where the point would lie behind a camera or does not fit both within
+        `largest_error` pixels.
+    parallax : ndarray, (M,), float64
+        Angle between both lines of sight in radians.
+    """
+    if len(points0) == 0:
+        return np.empty((0, 3)), np.empty(0)
+    projections = [pose.inverse().matrix[:3] for pose in (pose0, pose1)]
+    rays = [np.ascontiguousarray(camera.normalized(points[:, :2]).T) for points in (points0, points1)]
+    homogeneous = cv2.triangulatePoints(*projections, *rays)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        landmarks = (homogeneous[:3] / homogeneous[3]).T.astype(np.float64)
+    landmarks[~np.isfinite(landmarks).all(axis=1)] = 1e9
+    errors = [
+        reprojection_errors(camera, pose, points, landmarks) for pose, points in ((pose0, points0), (pose1, points1))
+    ]
+    lines = [landmarks - pose.position for pose in (pose0, pose1)]
+    cosine = (lines[0] * lines[1]).sum(axis=1) / np.prod([np.linalg.norm(line, axis=1) for line in lines], axis=0)
+    landmarks[np.maximum(*errors) > largest_error] = np.nan
+    return landmarks, np.arccos(np.clip(cosine, -1, 1))
+
+
+def height_above_ground(points: Array) -> float | None:
+    """Height of a roughly level camera above the largest level plane below it.
+
+    Parameters
+    ----------
+    points : ndarray, (N, 3)
+        Landmarks in the camera's frame (y down), in any unit.
+
+    Returns
+    -------
+    float or None
+        In the same unit; None if there is no such plane.
+    """
+    if len(points) < _GROUND_SUPPORT:
+        return None
+    rng = np.random.default_rng(0)
+    best_height, best_support = None, _GROUND_SUPPORT - 1
+    for sample in points[rng.integers(len(points), size=(_RANSAC_ITERATIONS, 3))]:
+        normal = np.cross(sample[1] - sample[0], sample[2] - sample[0])
+        length = np.linalg.norm(normal)
+        if length == 0 or abs(normal[1]) < length * np.cos(_GROUND_TILT):
+            continue
+        down = normal / length * np.sign(normal[1])
+        height = float(down @ sample[0])
+        support = int((np.abs(points @ down - height) < _GROUND_THICKNESS * height).sum())
+        if support > best_support:
+            best_height, best_support = height, support
+    return best_height

@@ -1,0 +1,312 @@
+"""Visual odometry: each frame's pose from the landmarks of nearby key frames.
+
+The way of a frame:
+
+1. Its keypoints are matched with the landmarks of the key frames around the last one that it was seen from.
+2. PnP with RANSAC gives the pose. If too few matches agree the frame is lost: it is compared with all key frames, and
+   tracking goes on from the first one that fits (relocalisation). After a while without, a new map begins.
+3. When little of the last key frame is left in view, the frame becomes a key frame: keypoints without a landmark get
+   one, from disparity or by triangulation with the key frames before, and the key frames around are bundle-adjusted.
+
+There is no loop closure: what is forgotten and seen again counts as new.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry import estimate_relative_pose, match_descriptors
+from ..geometry.pose import INITIAL_POSE, Pose
+from .camera import Array, OdometryCamera
+from .estimation import (
+    PoseEstimate,
+    estimate_pose,
+    height_above_ground,
+    landmarks_from_disparity,
+    triangulate,
+)
+from .frames import KeypointFrame, Matcher
+from .landmark_map import UNKNOWN, KeyFrame, LandmarkMap, LocalMap
+
+_NEIGHBOURS = 8  # key frames that make the local map and are adjusted together
+_LARGEST_ERROR = 3.0  # pixels
+_LEAST_TO_RELOCALISE = 30  # matches: more than to track, because no motion vouches for the place
+_RELOCALISATION_TRIALS = 20  # key frames compared with one lost frame
+_LEAST_PARALLAX = np.radians(1.0)
+_LEAST_TO_INITIALISE = 50  # matches
+_INITIAL_PARALLAX = np.radians(2.5)  # median
+_INITIAL_DEPTH = 1.0  # median, where nothing fixes a monocular camera's scale
+_NEW_VIEW = 0.6  # share of the key frame's landmarks still seen, below which a frame becomes the next one
+_NEW_PLACE = 0.15  # motion in shares of the median depth, above which it does
+
+
+class State(enum.Enum):
+    """What odometry knows."""
+
+    INITIALISING = "initialising"
+    TRACKING = "tracking"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class OdometrySettings:
+    """How odometry decides.
+
+    Attributes
+    ----------
+    min_inliers : int
+        Landmarks that must agree with a pose.
+    max_key_frames : int
+        Key frames kept for relocalisation.
+    restart_after : int
+        Lost frames after which a new map begins at the last known pose; 0 for never.
+    initial_baseline : float
+        Monocular: metres between the two frames that the map begins with; 0 if not known.
+    camera_height : float
+        Monocular: metres of the (roughly level) camera above the ground when the map begins; 0 if not known.
+    """
+
+    min_inliers: int = 20
+    max_key_frames: int = 60
+    restart_after: int = 30
+    initial_baseline: float = 0.0
+    camera_height: float = 0.0
+
+
+@dataclass(frozen=True)
+class Update:
+    """What came of a frame.
+
+    Attributes
+    ----------
+    state : State
+    pose : Pose or None
+        Of the (left) camera in the odometry frame; None unless tracking.
+    covariance : ndarray, (6, 6), float64, or None
+        Of rotation about the camera's axes and position in the odometry frame, with a pixel as standard deviation of
+        keypoints. It knows nothing of the drift of the map.
+    inliers : int
+        Landmarks that agree with the pose.
+    is_key_frame : bool
+    """
+
+    state: State
+    pose: Pose | None = None
+    covariance: Array | None = None
+    inliers: int = 0
+    is_key_frame: bool = False
+
+
+class Odometry:
+    """Follows a camera; see the module's description.
+
+    Parameters
+    ----------
+    camera : OdometryCamera
+        With a baseline, frames are expected to be of a stereo pair; see `frames`.
+    settings : OdometrySettings
+    match : callable
+        Pairs descriptors.
+
+    Attributes
+    ----------
+    state : State
+        After the last frame.
+    map : LandmarkMap
+    """
+
+    def __init__(
+        self,
+        camera: OdometryCamera,
+        settings: OdometrySettings | None = None,
+        match: Matcher = match_descriptors,
+    ) -> None:
+        self.camera = camera
+        self.settings = settings or OdometrySettings()
+        self.match = match
+        self.state = State.INITIALISING
+        self._begin(INITIAL_POSE)
+
+    def _begin(self, pose: Pose) -> None:
+        """Start a new map at `pose`."""
+        self.map = LandmarkMap(self.camera, self.settings.max_key_frames)
+        self._start_pose = self._last_pose = pose
+        self._first_frame: KeypointFrame | None = None
+        self._lost_frames = 0
+
+    def process(self, frame: KeypointFrame) -> Update:
+        """Take the next frame."""
+        if not self.map.key_frames:
+            update = self._initialise(frame)
+        else:
+            update = self._track(frame) or self._relocalise(frame) or Update(State.LOST)
+        self.state = update.state
+        if update.pose is not None:
+            self._last_pose, self._lost_frames = update.pose, 0
+        elif self.map.key_frames:
+            self._lost_frames += 1
+            if self._lost_frames == self.settings.restart_after:
+                self._begin(self._last_pose)
+        return update
+
+    # The beginning
+
+    def _initialise(self, frame: KeypointFrame) -> Update:
+        found = self._begin_stereo(frame) if self.camera.baseline else self._begin_monocular(frame)
+        if not found:
+            return Update(State.INITIALISING)
+        newest = self.map.key_frames[-1]
+        self._refer_to(newest)
+        return Update(State.TRACKING, newest.pose, None, self._reference_size, is_key_frame=True)
+
+    def _begin_stereo(self, frame: KeypointFrame) -> bool:
+        if np.isfinite(frame.points[:, 2]).sum() < self.settings.min_inliers:
+            return False
+        self._insert(frame, self._start_pose, _unknown(frame))
+        return True
+
+    def _begin_monocular(self, frame: KeypointFrame) -> bool:
+        """Begin with two frames that see enough of the same from places far enough apart."""
+        first = self._first_frame
+        if first is None:
+            self._first_frame = frame
+            return False
+        rows, columns = self.match(first.descriptors, frame.descriptors).indices.T
+        if len(rows) < _LEAST_TO_INITIALISE:
+            self._first_frame = frame
+            return False
+        points0, points1 = first.points[rows], frame.points[columns]
+        motion = estimate_relative_pose(
+            self.camera.normalized(points0[:, :2]),
+            self.camera.normalized(points1[:, :2]),
+            max_error=_LARGEST_ERROR / 2 / self.camera.focal_length,
+        )
+        if motion is None or motion.inliers.sum() < _LEAST_TO_INITIALISE:
+            return False
+        pose0 = self._start_pose
+        pose1 = pose0 @ Pose(motion.rotation, motion.translation).inverse()
+        landmarks, parallax = triangulate(self.camera, pose0, points0, pose1, points1, _LARGEST_ERROR)
+        good = motion.inliers & np.isfinite(landmarks[:, 0]) & (parallax > _LEAST_PARALLAX)
+        if good.sum() < _LEAST_TO_INITIALISE or np.median(parallax[motion.inliers]) < _INITIAL_PARALLAX:
+            return False
+        numbers = self.map.add_landmarks(landmarks[good])
+        for key, pose, seen in ((first, pose0, rows), (frame, pose1, columns)):
+            known = _unknown(key)
+            known[seen[good]] = numbers
+            self.map.insert(KeyFrame(key, pose, known))
+        self.map.optimise(self.map.key_frames, fixed=1, largest_error=_LARGEST_ERROR)
+        if not self._fix_scale():
+            self.map = LandmarkMap(self.camera, self.settings.max_key_frames)
+            return False
+        return True
+
+    def _fix_scale(self) -> bool:
+        """Give the first monocular map a scale; False if what should give it cannot be seen."""
+        first, second = self.map.key_frames
+        local = first.pose.to_body(self.map.positions)
+        known, unscaled = _INITIAL_DEPTH, float(np.median(local[:, 2]))
+        if self.settings.initial_baseline:
+            known = self.settings.initial_baseline
+            unscaled = float(np.linalg.norm(second.pose.position - first.pose.position))
+        elif self.settings.camera_height:
+            height = height_above_ground(local)
+            if height is None:
+                return False
+            known, unscaled = self.settings.camera_height, height
+        self.map.rescale(known / unscaled, first.pose.position)
+        return True
+
+    # Tracking
+
+    def _track(self, frame: KeypointFrame) -> Update | None:
+        located = self._locate(frame, self._local, self.settings.min_inliers)
+        if located is None:
+            return None
+        estimate, landmarks = located
+        pose, is_key_frame = estimate.pose, self._deserves_key_frame(estimate)
+        if is_key_frame:
+            self._insert(frame, pose, landmarks)
+            window = self.map.neighbours(self.map.key_frames[-1], _NEIGHBOURS)
+            if len(window) > 1:
+                fixed = 1 if self.camera.baseline or len(window) == 2 else 2  # the second one holds the scale
+                self.map.optimise(window, fixed, _LARGEST_ERROR)
+            self._refer_to(self.map.key_frames[-1])
+            pose = self.map.key_frames[-1].pose
+        return Update(State.TRACKING, pose, estimate.covariance, int(estimate.inliers.sum()), is_key_frame)
+
+    def _locate(
+        self, frame: KeypointFrame, local: LocalMap, least_inliers: int
+    ) -> tuple[PoseEstimate, NDArray[np.int64]] | None:
+        """Find the pose from which `frame` sees `local`, and the landmark of each keypoint."""
+        rows, columns = self.match(frame.descriptors, local.descriptors).indices.T
+        estimate = estimate_pose(
+            self.camera, frame.points[rows], local.positions[columns], _LARGEST_ERROR, least_inliers
+        )
+        if estimate is None:
+            return None
+        landmarks = _unknown(frame)
+        landmarks[rows[estimate.inliers]] = local.numbers[columns[estimate.inliers]]
+        return estimate, landmarks
+
+    def _relocalise(self, frame: KeypointFrame) -> Update | None:
+        """Compare a lost frame with key frames, newest first and further back with each lost frame."""
+        candidates = self.map.key_frames[::-1]
+        start = self._lost_frames * _RELOCALISATION_TRIALS % len(candidates)
+        for candidate in (candidates[start:] + candidates[:start])[:_RELOCALISATION_TRIALS]:
+            local = self.map.local_map([candidate])
+            located = self._locate(frame, local, max(_LEAST_TO_RELOCALISE, self.settings.min_inliers))
+            if located is not None:
+                self._refer_to(candidate)
+                estimate = located[0]
+                return Update(State.TRACKING, estimate.pose, estimate.covariance, int(estimate.inliers.sum()))
+        return None
+
+    def _refer_to(self, key_frame: KeyFrame) -> None:
+        """Track from here on what is seen around `key_frame`."""
+        self._reference = key_frame
+        self._local = self.map.local_map(self.map.neighbours(key_frame, _NEIGHBOURS))
+        known = key_frame.landmarks[key_frame.landmarks != UNKNOWN]
+        self._reference_size = len(known)
+        self._reference_depth = float(np.median(key_frame.pose.to_body(self.map.positions[known])[:, 2]))
+
+    def _deserves_key_frame(self, estimate: PoseEstimate) -> bool:
+        moved = np.linalg.norm(estimate.pose.position - self._reference.pose.position)
+        seen = estimate.inliers.sum()
+        return bool(seen < _NEW_VIEW * self._reference_size or moved > _NEW_PLACE * self._reference_depth)
+
+    # Key frames
+
+    def _insert(self, frame: KeypointFrame, pose: Pose, landmarks: NDArray[np.int64]) -> None:
+        """Make a key frame, and landmarks of what it sees for the first time."""
+        new = (landmarks == UNKNOWN) & np.isfinite(frame.points[:, 2])
+        landmarks[new] = self.map.add_landmarks(landmarks_from_disparity(self.camera, pose, frame.points[new]))
+        key_frame = KeyFrame(frame, pose, landmarks)
+        for other in self.map.neighbours(key_frame, 3)[::-1]:
+            self._triangulate_with(other, key_frame)
+        self.map.insert(key_frame)
+
+    def _triangulate_with(self, other: KeyFrame, key_frame: KeyFrame) -> None:
+        """Make landmarks of the keypoints that have none in either key frame but match."""
+        free0, free1 = (np.flatnonzero(key.landmarks == UNKNOWN) for key in (other, key_frame))
+        matches = self.match(other.frame.descriptors[free0], key_frame.frame.descriptors[free1])
+        rows, columns = free0[matches.indices[:, 0]], free1[matches.indices[:, 1]]
+        landmarks, parallax = triangulate(
+            self.camera,
+            other.pose,
+            other.frame.points[rows],
+            key_frame.pose,
+            key_frame.frame.points[columns],
+            _LARGEST_ERROR,
+        )
+        good = np.isfinite(landmarks[:, 0]) & (parallax > _LEAST_PARALLAX)
+        numbers = self.map.add_landmarks(landmarks[good])
+        other.landmarks[rows[good]] = numbers
+        key_frame.landmarks[columns[good]] = numbers
+
+
+def _unknown(frame: KeypointFrame) -> NDArray[np.int64]:
+    return np.full(len(frame), UNKNOWN, np.int64)

@@ -1,0 +1,273 @@
+"""Odometry on points whose places are known exactly: no images, so that every error is odometry's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import approx_fprime
+
+from superpoint_ros.geometry import CameraModel
+from superpoint_ros.geometry.pose import Pose, rotation_matrix
+from superpoint_ros.odometry import (
+    KeypointFrame,
+    Odometry,
+    OdometryCamera,
+    OdometrySettings,
+    Rectifier,
+    State,
+    monocular_frame,
+    stereo_frame,
+)
+from superpoint_ros.odometry import bundle_adjustment as ba
+from superpoint_ros.odometry.estimation import estimate_pose, height_above_ground
+from superpoint_ros.simulation.flights import Path
+
+WIDTH, HEIGHT = 640, 480
+MATRIX = np.array([[400.0, 0, 319.5], [0, 400, 239.5], [0, 0, 1]])
+MONO, STEREO = OdometryCamera(MATRIX), OdometryCamera(MATRIX, baseline=0.12)
+
+
+class World:
+    """Points on the walls of a room, each with a descriptor of its own, and a camera that flies along a path."""
+
+    def __init__(self, path: Path, seed: int = 0, noise: float = 0.3, outliers: float = 0.1) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.path, self.noise, self.outliers = path, noise, outliers
+        points = self.rng.uniform((-3, -2.5, 0), (3, 2.5, 3), (2500, 3))
+        wall = self.rng.integers(6, size=len(points))
+        points[np.arange(len(points)), wall // 2] = np.array([-3, 3, -2.5, 2.5, 0, 3])[wall]
+        self.points = points
+        self.descriptors = self._unit(len(points))
+
+    def _unit(self, count: int) -> np.ndarray:
+        values = self.rng.standard_normal((count, 32)).astype(np.float32)
+        return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+    def frames(self, time: float) -> tuple[KeypointFrame, KeypointFrame]:
+        """What both eyes see, with noise on points and descriptors, and some points in the wrong place."""
+        local = self.path.pose(time).to_body(self.points)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            exact = STEREO.project(local)
+        frames = []
+        for column in (0, 2):
+            pixels = exact[:, [column, 1]]
+            seen = np.flatnonzero((local[:, 2] > 0.2) & ((pixels >= 0) & (pixels < (WIDTH, HEIGHT))).all(axis=1))
+            pixels = pixels[seen] + self.noise * self.rng.standard_normal((len(seen), 2))
+            wrong = self.rng.random(len(seen)) < self.outliers
+            pixels[wrong] = self.rng.uniform((0, 0), (WIDTH, HEIGHT), (wrong.sum(), 2))
+            descriptors = self.descriptors[seen] + 0.05 * self._unit(len(seen))
+            frames.append(monocular_frame(pixels, descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)))
+        return frames[0], frames[1]
+
+    def stereo(self, time: float) -> KeypointFrame:
+        return stereo_frame(*self.frames(time), STEREO)
+
+    def blind(self) -> KeypointFrame:
+        """A frame of nothing known."""
+        pixels = self.rng.uniform((0, 0), (WIDTH, HEIGHT), (300, 2))
+        return monocular_frame(pixels, self._unit(300))
+
+    def truth(self, time: float, start: float = 0.0) -> Pose:
+        """The pose in the odometry frame that begins at `start`."""
+        axes = Pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
+        return axes @ self.path.pose(start).inverse() @ self.path.pose(time)
+
+
+def position_errors(world: World, poses: dict[float, Pose], start: float = 0.0, scale: float = 1.0) -> np.ndarray:
+    return np.array(
+        [np.linalg.norm(scale * pose.position - world.truth(time, start).position) for time, pose in poses.items()]
+    )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_stereo_follows_the_camera(seed: int) -> None:
+    world = World(Path(seed, speed=0.8, turn_rate=0.6), seed)
+    odometry = Odometry(STEREO)
+    poses = {}
+    for time in np.arange(0, 4, 0.1):
+        update = odometry.process(world.stereo(time))
+        assert update.state is State.TRACKING
+        assert update.pose is not None
+        poses[time] = update.pose
+    assert position_errors(world, poses).max() < 0.04  # metres, on a way of some three
+    error = poses[time].rotation.T @ world.truth(time).rotation
+    assert np.degrees(np.linalg.norm(cv2.Rodrigues(error)[0])) < 0.5
+    assert 3 < len(odometry.map.key_frames) < 40
+
+
+@pytest.mark.parametrize(
+    ("odometry_settings", "scale_error"),
+    [(OdometrySettings(), np.inf), (OdometrySettings(camera_height=1.0), 0.1)],
+    ids=["free", "height"],
+)
+def test_a_single_camera_follows_up_to_scale(odometry_settings: OdometrySettings, scale_error: float) -> None:
+    world = World(Path(5, speed=0.8, turn_rate=0.3), outliers=0.05)
+    start = float(np.argmin([abs(world.path.pose(t).position[2] - 1) for t in np.arange(0, 20, 0.1)])) / 10
+    odometry = Odometry(MONO, odometry_settings)
+    poses = {}
+    for time in np.arange(start, start + 4, 0.1):
+        update = odometry.process(world.frames(time)[0])
+        if update.pose is not None:
+            poses[time] = update.pose
+    assert len(poses) > 25
+    estimated = np.array([pose.position for pose in poses.values()])
+    true = np.array([world.truth(time, start).position for time in poses])
+    scale = (estimated * true).sum() / (estimated**2).sum()
+    assert position_errors(world, poses, start, scale).max() < 0.1
+    assert abs(np.log(scale)) < scale_error
+
+
+def test_a_known_first_step_gives_the_scale() -> None:
+    world = World(Path(5, speed=0.8, turn_rate=0.3), noise=0.2, outliers=0.0)
+    # Of two frames, so that the step is known; its length decides the scale of all that follows.
+    step = float(np.linalg.norm(world.truth(0.8).position))
+    odometry = Odometry(MONO, OdometrySettings(initial_baseline=step))
+    assert odometry.process(world.frames(0.0)[0]).state is State.INITIALISING
+    poses = {}
+    for time in np.arange(0.8, 4, 0.1):
+        update = odometry.process(world.frames(time)[0])
+        assert update.pose is not None
+        poses[time] = update.pose
+    assert position_errors(world, poses).max() < 0.05
+
+
+def test_losing_sight_and_coming_back() -> None:
+    world = World(Path(2, speed=0.5, turn_rate=0.4))
+    odometry = Odometry(STEREO, OdometrySettings(restart_after=0))
+    for time in np.arange(0, 3, 0.1):
+        odometry.process(world.stereo(time))
+    for _ in range(8):
+        update = odometry.process(world.blind())
+        assert (update.state, update.pose) == (State.LOST, None)
+    update = odometry.process(world.stereo(0.5))  # where it was long ago
+    assert update.state is State.TRACKING
+    assert update.pose is not None
+    assert np.linalg.norm(update.pose.position - world.truth(0.5).position) < 0.03
+    assert odometry.process(world.stereo(0.6)).state is State.TRACKING
+
+
+def test_a_new_map_begins_where_the_old_one_was_lost() -> None:
+    world = World(Path(2, speed=0.5, turn_rate=0.4))
+    odometry = Odometry(STEREO, OdometrySettings(restart_after=3))
+    for time in np.arange(0, 2, 0.1):
+        last = odometry.process(world.stereo(time))
+    assert last.pose is not None
+    assert [odometry.process(world.blind()).state for _ in range(4)] == [State.LOST] * 3 + [State.INITIALISING]
+    update = odometry.process(world.stereo(2.0))
+    assert update.state is State.TRACKING
+    assert update.pose is not None
+    np.testing.assert_allclose(update.pose.matrix, last.pose.matrix, atol=1e-9)
+
+
+def test_few_key_frames_are_enough_and_no_more_are_kept() -> None:
+    world = World(Path(3, speed=1.0, turn_rate=0.6))
+    odometry = Odometry(STEREO, OdometrySettings(max_key_frames=4))
+    poses = {}
+    for time in np.arange(0, 4, 0.1):
+        update = odometry.process(world.stereo(time))
+        assert update.pose is not None
+        poses[time] = update.pose
+        assert len(odometry.map.key_frames) <= 4
+        used = np.concatenate([key.landmarks for key in odometry.map.key_frames])
+        assert used.max() < len(odometry.map.positions)
+    assert position_errors(world, poses).max() < 0.1
+
+
+def test_empty_frames_are_survived() -> None:
+    nothing = KeypointFrame(np.empty((0, 3)), np.empty((0, 32), np.float32))
+    for camera in (MONO, STEREO):
+        odometry = Odometry(camera)
+        assert odometry.process(nothing).state is State.INITIALISING
+    world = World(Path(1))
+    odometry.process(world.stereo(0))
+    assert odometry.process(nothing).state is State.LOST
+    assert odometry.process(world.stereo(0)).state is State.TRACKING
+
+
+# Estimation
+
+
+def _problem(rng: np.random.Generator, cameras: int, fixed: int, fix_landmarks: bool) -> ba._Problem:
+    poses = [Pose(rotation_matrix(rng.normal(0, 0.1, 3)), rng.normal(0, 0.2, 3)) for _ in range(cameras)]
+    landmarks = rng.uniform((-1, -1, 2), (1, 1, 5), (6, 3))
+    index, landmark = (grid.ravel() for grid in np.meshgrid(np.arange(cameras), np.arange(6), indexing="ij"))
+    points = np.array([STEREO.project(poses[i].to_body(landmarks[[k]]))[0] for i, k in zip(index, landmark)])
+    points += rng.normal(0, 3, points.shape)
+    points[rng.random(len(points)) < 0.4, 2] = np.nan
+    return ba._Problem(poses, landmarks, ba.Observations(index, landmark, points), STEREO, fixed, fix_landmarks)
+
+
+@settings(max_examples=15)
+@pytest.mark.parametrize(("cameras", "fixed", "fix_landmarks"), [(1, 0, True), (3, 1, False), (2, 2, False)])
+@given(seed=st.integers(0, 1000))
+def test_derivatives_are_those_of_the_residuals(cameras: int, fixed: int, fix_landmarks: bool, seed: int) -> None:
+    problem = _problem(np.random.default_rng(seed), cameras, fixed, fix_landmarks)
+    numeric = approx_fprime(problem.start, problem.residuals, 1e-7)
+    np.testing.assert_allclose(_dense(problem.jacobian(problem.start)), numeric, atol=2e-2, rtol=1e-4)
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    return matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
+
+
+@pytest.mark.parametrize(("wrong", "tolerance"), [(0, 1e-3), (80, 2e-2)], ids=["exact", "outliers"])
+def test_adjustment_recovers_poses_and_landmarks(wrong: float, tolerance: float) -> None:
+    rng = np.random.default_rng(0)
+    landmarks = rng.uniform((-2, -2, 2), (2, 2, 5), (100, 3))
+    true = [Pose(rotation_matrix(rng.normal(0, 0.05, 3)), rng.normal(0, 0.2, 3)) for _ in range(4)]
+    index, landmark = (grid.ravel() for grid in np.meshgrid(np.arange(4), np.arange(100), indexing="ij"))
+    points = np.concatenate([STEREO.project(pose.to_body(landmarks)) for pose in true])
+    points[::20, 0] += wrong  # which must not pull much
+    moved = [true[0]] + [
+        Pose(pose.rotation @ rotation_matrix(rng.normal(0, 0.01, 3)), pose.position + rng.normal(0, 0.03, 3))
+        for pose in true[1:]
+    ]
+    observations = ba.Observations(index, landmark, points)
+    start = landmarks + rng.normal(0, 0.05, landmarks.shape)
+    result = ba.adjust(moved, start, observations, STEREO, fixed=1, iterations=50)
+    for pose, expected in zip(result.poses, true):
+        np.testing.assert_allclose(pose.matrix, expected.matrix, atol=tolerance)
+    assert np.median(result.errors) < 1
+    assert (result.errors[::20] >= wrong / 2).all()
+
+
+def test_the_covariance_is_what_repetition_shows() -> None:
+    rng = np.random.default_rng(1)
+    landmarks = rng.uniform((-2, -2, 2), (2, 2, 5), (60, 3))
+    exact = STEREO.project(landmarks)
+    estimates = [
+        estimate_pose(STEREO, exact + rng.normal(0, 1.0, exact.shape), landmarks, 30.0, 20) for _ in range(200)
+    ]
+    positions = np.array([estimate.pose.position for estimate in estimates if estimate is not None])
+    assert len(positions) == 200
+    assert estimates[0] is not None
+    predicted = np.sqrt(np.diag(estimates[0].covariance)[3:])
+    np.testing.assert_allclose(positions.std(axis=0), predicted, rtol=0.3)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 1000), height=st.floats(0.3, 3), tilt=st.floats(-0.2, 0.2))
+def test_the_height_above_the_ground(seed: int, height: float, tilt: float) -> None:
+    rng = np.random.default_rng(seed)
+    ground = rng.uniform((-2, height, 1), (2, height, 6), (60, 3))
+    wall = rng.uniform((-2, -2, 6), (2, height, 6), (60, 3))
+    points = np.concatenate([ground, wall]) @ rotation_matrix([tilt, 0, 0]).T
+    assert height_above_ground(points) == pytest.approx(height, rel=0.05)
+    assert height_above_ground(wall[:, [0, 2, 1]] * (1, -1, 1)) is None  # nothing below
+
+
+def test_a_real_lens_is_taken_out() -> None:
+    distortion, rotation = np.array([-0.2, 0.05, 1e-3, -1e-3, 0.0]), rotation_matrix([0.01, -0.02, 0.03])
+    rectifier = Rectifier(CameraModel(MATRIX, "plumb_bob", distortion, (WIDTH, HEIGHT)), rotation, 0.9 * MATRIX)
+    points = np.random.default_rng(0).uniform((-1, -0.7, 1.5), (1, 0.7, 4), (50, 3))
+    pixels = cv2.projectPoints(points, np.zeros(3), np.zeros(3), MATRIX, distortion)[0][:, 0]
+    ideal = (points @ rotation.T) @ (0.9 * MATRIX).T
+    matrix_row = 0.9 * MATRIX / 0.9 * np.array([[0.9], [0.9], [1.0]])
+    rectified = Rectifier(rectifier.model, rotation, matrix_row).rectify(pixels)
+    ideal = (points @ rotation.T) @ matrix_row.T
+    np.testing.assert_allclose(rectified, ideal[:, :2] / ideal[:, 2:], atol=0.02)
