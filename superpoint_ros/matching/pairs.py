@@ -23,7 +23,7 @@ from ..geometry import (
 from ..geometry.matching import Descriptors
 
 Kind = Literal["none", "homography", "essential"]
-"""What is to be estimated from matches."""
+"""What is to be estimated from matches, in the order of the constants of KeypointMatches."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

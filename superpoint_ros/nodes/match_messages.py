@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from std_msgs.msg import Header
 
+from superpoint_ros.geometry import Matches
+from superpoint_ros.matching import KINDS, Kind
 from superpoint_ros.msg import KeypointMatches
 
-from ..geometry import Matches
 from .keypoint_messages import to_array
-
-Kind = Literal["none", "homography", "essential"]
-
-_KINDS: tuple[Kind, ...] = ("none", "homography", "essential")  # in the order of the message's constants
 
 
 class MatchedKeypoints(NamedTuple):
@@ -79,7 +76,7 @@ def to_message(
     inliers : numpy.ndarray, (M,), bool, optional
         Of the estimate; needed with `matrix`.
     """
-    message = KeypointMatches(header=header, reference_header=reference_header, model=model, kind=_KINDS.index(kind))
+    message = KeypointMatches(header=header, reference_header=reference_header, model=model, kind=KINDS.index(kind))
     rows, columns = matches.indices.T
     message.indices0, message.indices1 = to_array("I", rows), to_array("I", columns)
     message.x0, message.y0 = (to_array("f", values) for values in keypoints0[rows].T)
@@ -107,14 +104,14 @@ def from_message(message: KeypointMatches) -> MatchedKeypoints:
     lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"KeypointMatches is inconsistent: all arrays must have one length, got {lengths}")
-    if message.kind >= len(_KINDS):
+    if message.kind >= len(KINDS):
         raise ValueError(f"KeypointMatches is of the unknown kind {message.kind}")
     return MatchedKeypoints(
         indices=np.stack((arrays["indices0"], arrays["indices1"]), axis=1).astype(np.int64),
         points0=np.stack((arrays["x0"], arrays["y0"]), axis=1),
         points1=np.stack((arrays["x1"], arrays["y1"]), axis=1),
         distances=arrays["distances"],
-        kind=_KINDS[message.kind],
+        kind=KINDS[message.kind],
         matrix=np.asarray(message.matrix).reshape(3, 3) if message.estimated else None,
         inliers=arrays["inliers"] != 0,
         model=message.model,

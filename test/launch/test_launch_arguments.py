@@ -21,14 +21,19 @@ except PackageNotFoundError:
 
 DETECTOR_ARGUMENTS = {"image_topic", "cameras", "params_file", "weights", "device", "rviz", "namespace"}
 
+MATCHER_ARGUMENTS = {"params_file", "mode", "estimate", "cameras", "image_topic", "detector", "detector_params_file"}
+MATCHER_ARGUMENTS |= {"namespace", "rviz"}
+
 
 def description(name: str) -> Any:
     return get_launch_description_from_python_launch_file(str(FOLDER / name))
 
 
-def started(arguments: dict[str, str], environment: dict[str, str] | None = None) -> list[Any]:
-    """Return the actions that detector.launch.py makes of its arguments."""
-    detector = description("detector.launch.py")
+def started(
+    arguments: dict[str, str], environment: dict[str, str] | None = None, name: str = "detector.launch.py"
+) -> list[Any]:
+    """Return the actions that a launch file makes of its arguments."""
+    detector = description(name)
     context = LaunchContext()
     context.environment.update(environment or {})
     context.launch_configurations.update(arguments)
@@ -43,6 +48,7 @@ def started(arguments: dict[str, str], environment: dict[str, str] | None = None
     [
         ("detector.launch.py", DETECTOR_ARGUMENTS),
         ("demo.launch.py", DETECTOR_ARGUMENTS | {"source", "rate", "loop"}),
+        ("matcher.launch.py", MATCHER_ARGUMENTS),
     ],
 )
 def test_every_argument_is_described(name: str, expected: set[str]) -> None:
@@ -66,3 +72,21 @@ def test_bad_arguments_are_refused_before_anything_runs(arguments: dict[str, str
 
 def test_the_detector_starts_without_arguments() -> None:
     assert [action.node_executable for action in started({})] == ["rviz2", "detector"]
+
+
+def test_the_matcher_starts_with_a_detector_of_the_same_cameras() -> None:
+    rviz, _, matcher = started({"cameras": "left,right", "mode": "stereo"}, name="matcher.launch.py")
+    assert [action.node_executable for action in (rviz, matcher)] == ["rviz2", "matcher"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"params_file": "/no/such/file.yaml"}, "params_file:=/no/such/file.yaml is no file"),
+        ({"image_topic": "/image", "cameras": "left, right"}, "is for one camera, but cameras:= names 2"),
+        ({"mode": "mono"}, 'Argument "mode" provided value "mono" is not valid'),
+    ],
+)
+def test_bad_arguments_of_the_matcher_are_refused(arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        started(arguments, name="matcher.launch.py")

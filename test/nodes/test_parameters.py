@@ -12,6 +12,7 @@ import yaml
 pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scripts/ros_env python -m pytest")
 
 from superpoint_ros.nodes.detector_parameters import DetectorParameters
+from superpoint_ros.nodes.matcher_parameters import MatcherParameters
 from superpoint_ros.nodes.parameter_docs import documents
 from superpoint_ros.nodes.parameters import changed, declarations
 from superpoint_ros.superpoint import DetectionOptions, load_checkpoint
@@ -25,10 +26,11 @@ def test_generated_files_are_up_to_date(path: str) -> None:
     assert (ROOT / path).read_text() == expected, "run: scripts/ros_env python -m superpoint_ros.nodes.parameter_docs"
 
 
-def test_parameter_file_holds_every_parameter_with_its_default() -> None:
-    content = yaml.safe_load((ROOT / "config" / "detector.yaml").read_text())["/**"]["ros__parameters"]
+@pytest.mark.parametrize(("node", "defaults"), [("detector", DetectorParameters()), ("matcher", MatcherParameters())])
+def test_parameter_file_holds_every_parameter_with_its_default(node: str, defaults: Any) -> None:
+    content = yaml.safe_load((ROOT / "config" / f"{node}.yaml").read_text())["/**"]["ros__parameters"]
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-    assert given == asdict(DetectorParameters())
+    assert given == asdict(defaults)
 
 
 def test_detection_options_default_to_what_the_bundled_weights_recommend() -> None:
@@ -37,7 +39,8 @@ def test_detection_options_default_to_what_the_bundled_weights_recommend() -> No
 
 
 def test_every_parameter_has_a_description() -> None:
-    assert all(item.description.endswith((".", ")")) for item in declarations(DetectorParameters).values())
+    for settings in (DetectorParameters, MatcherParameters):
+        assert all(item.description.endswith((".", ")")) for item in declarations(settings).values())
 
 
 BAD_VALUES = [
@@ -91,6 +94,30 @@ BAD_VALUES = [
 def test_refuses_a_bad_value_and_names_the_parameter(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} must be .*, got"):
         DetectorParameters(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mode", "mono"),
+        ("cameras", ("left", "left")),
+        ("backend", "jax"),
+        ("device", "gpu"),
+        ("estimate", "fundamental"),
+        ("sync_slop", -0.1),
+        ("max_ratio", 1.1),
+        ("max_distance", 2.1),
+        ("search_radius", float("nan")),
+        ("epipolar_distance", -1.0),
+        ("max_error", 0.0),
+        ("keyframe_overlap", 1.1),
+        ("trail_length", 1),
+        ("image_transport", "theora"),
+    ],
+)
+def test_the_matcher_refuses_a_bad_value_and_names_the_parameter(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be .*, got"):
+        MatcherParameters(**{name: value})
 
 
 def test_every_parameter_with_a_rule_is_tested_with_a_bad_value() -> None:

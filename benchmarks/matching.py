@@ -1,0 +1,84 @@
+"""Times the matching of two frames on one core, against OpenCV and plain PyTorch.
+
+Prints a Markdown table:
+
+    scripts/ros_env python benchmarks/matching.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"  # before the libraries are loaded
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from superpoint_ros.geometry import match_descriptors, near_predictions  # noqa: E402
+
+
+def unit_vectors(generator: np.random.Generator, count: int, size: int) -> np.ndarray:
+    vectors = generator.normal(size=(count, size)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def mutual_in_torch(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """The usual few lines."""
+    similarity = first @ second.T
+    forth, back = similarity.max(dim=1).indices, similarity.max(dim=0).indices
+    rows = torch.arange(len(first))
+    return rows[back[forth] == rows]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keypoints", type=int, default=1024)
+    parser.add_argument("--descriptor-size", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=50)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    generator = np.random.default_rng(0)
+    count, size = arguments.keypoints, arguments.descriptor_size
+    first, second = unit_vectors(generator, count, size), unit_vectors(generator, count, size)
+    half = count // 2
+    second[:half] = first[:half] + 0.5 * second[:half]
+    second /= np.linalg.norm(second, axis=1, keepdims=True)
+    int8 = [np.rint(127 * descriptors).astype(np.int8) for descriptors in (first, second)]
+    tensors = torch.from_numpy(first), torch.from_numpy(second)
+    points = generator.uniform(0, 640, (count, 2)).astype(np.float32)
+    brute_force = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True)
+    cases = {
+        "match_descriptors, NumPy": lambda: match_descriptors(first, second),
+        "with max_ratio": lambda: match_descriptors(first, second, max_ratio=0.9),
+        "int8": lambda: match_descriptors(*int8),
+        "guided, radius 50": lambda: match_descriptors(
+            first, second, candidates=near_predictions(points, points, 50.0)
+        ),
+        "match_descriptors, tensors on the CPU": lambda: match_descriptors(*tensors),
+        "the product of the descriptors alone, NumPy": lambda: first @ second.T,
+        "plain PyTorch": lambda: mutual_in_torch(*tensors),
+        "cv2.BFMatcher, crossCheck": lambda: brute_force.match(first, second),
+    }
+    for run in cases.values():
+        run()
+    print(f"| {count} x {count} x {size}, one core | p50 [ms] | p10 to p90 [ms] |\n| --- | ---: | ---: |")
+    for name, run in cases.items():
+        milliseconds = []
+        for _ in range(arguments.rounds):
+            started = time.perf_counter()
+            run()
+            milliseconds.append(1e3 * (time.perf_counter() - started))
+        low, middle, high = np.percentile(milliseconds, (10, 50, 90))
+        print(f"| {name} | {middle:.2f} | {low:.2f} to {high:.2f} |")
+    ours = {tuple(pair) for pair in match_descriptors(first, second).indices.tolist()}
+    theirs = {(match.queryIdx, match.trainIdx) for match in brute_force.match(first, second)}
+    print(f"\n{len(ours)} matches, {len(ours ^ theirs)} differ from OpenCV's")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The images that an overlay is drawn on, received only while it is watched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from . import image_conversion
+from .subscription import AdoptingSubscription
+
+_TOPICS = {"raw": ("image_raw", Image), "compressed": ("image_raw/compressed", CompressedImage)}
+_CAPACITY = 10  # images that wait for their keypoints
+_DEPTH = 10
+
+
+class Background:
+    """Keeps the newest images of a camera.
+
+    Parameters
+    ----------
+    node : rclpy.node.Node
+        Subscribes.
+    camera : str
+        Start of the topic's name.
+    image_transport : {"raw", "compressed"}
+        What to subscribe to.
+    """
+
+    def __init__(self, node: Node, camera: str, image_transport: str) -> None:
+        self._node = node
+        topic, self._message_type = _TOPICS[image_transport]
+        self._topic = f"{camera}/{topic}"
+        self._subscription: AdoptingSubscription[Any] | None = None
+        self._images: dict[tuple[int, int], Any] = {}
+
+    def watch(self, is_wanted: bool) -> None:
+        """Receive images or not; to be called every now and then, to follow the publishers' quality of service."""
+        if is_wanted and self._subscription is None:
+            self._subscription = AdoptingSubscription(
+                self._node, self._message_type, self._topic, self._receive, _DEPTH
+            )
+        if not is_wanted and self._subscription is not None:
+            self._subscription.destroy()
+            self._subscription = None
+            self._images.clear()
+        if self._subscription is not None:
+            self._subscription.adopt()
+
+    def at(self, header: Header, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """Return the image with that stamp, luminance or RGB; black of (width, height) pixels if it is not there."""
+        message = self._images.get((header.stamp.sec, header.stamp.nanosec))
+        if message is not None:
+            try:
+                image = image_conversion.to_array(message)
+                if image.shape[1::-1] == size:
+                    return image
+            except image_conversion.ImageError:
+                pass  # who detects keypoints in it says so
+        return np.zeros((size[1], size[0]), np.uint8)
+
+    def _receive(self, message: Any) -> None:
+        try:
+            image_conversion.check(message)
+        except image_conversion.ImageError:
+            return
+        self._images[message.header.stamp.sec, message.header.stamp.nanosec] = message
+        if len(self._images) > _CAPACITY:
+            del self._images[next(iter(self._images))]

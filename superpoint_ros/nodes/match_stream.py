@@ -1,0 +1,403 @@
+"""Keypoints of one camera matched over time, or those of a stereo pair to each other."""
+
+from __future__ import annotations
+
+import array
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from superpoint_ros.matching import FrameMatch, Trails, View, match_views
+from superpoint_ros.matching.overlay import draw_trails
+from superpoint_ros.msg import KeypointArray, KeypointMatches
+
+from . import keypoint_messages, match_messages
+from .background import Background
+from .calibration import Calibration
+from .matcher_parameters import MatcherParameters
+from .pairing import Pairing
+from .qos import overridable
+from .stream_statistics import StreamStatistics
+
+_DEPTH = 10  # keypoint messages the middleware keeps
+_TRUSTED_SHARE = 0.5  # of inliers among the matches, from which a homography predicts the next frame
+_WARNING_PERIOD = 5.0  # seconds between two warnings about the same stream
+
+
+class KeypointsError(ValueError):
+    """A keypoint message that cannot be matched; the text says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The keypoints of one image.
+
+    Attributes
+    ----------
+    header : Header
+    size : tuple of int
+        (width, height) of the image in pixels.
+    view : View
+    arrival : float
+        Seconds of ``time.monotonic``.
+    """
+
+    header: Header
+    size: tuple[int, int]
+    view: View
+    arrival: float
+
+
+class MatchStream(ABC):
+    """Receives keypoints while subscribed and publishes matches and an overlay.
+
+    Parameters
+    ----------
+    node : rclpy.lifecycle.LifecycleNode
+        Owns publishers and subscriptions.
+    cameras : sequence of str
+        Start of the names of the topics it subscribes to.
+    outputs : tuple of str
+        Topics of matches and overlay.
+    parameters : callable
+        Returns the present parameters.
+    place : callable
+        Puts descriptors where they are matched: onto a GPU.
+
+    Attributes
+    ----------
+    name : str
+        Of the first camera.
+    keypoint_topics : list of str
+        Full names, after remapping.
+    statistics : StreamStatistics
+        Of the keypoint messages of the first camera.
+    last_match : FrameMatch or None
+        The newest result.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        cameras: tuple[str, ...],
+        outputs: tuple[str, str],
+        parameters: Callable[[], MatcherParameters],
+        place: Callable[[npt.NDArray[Any]], Any],
+    ) -> None:
+        self.name = cameras[0]
+        self.statistics = StreamStatistics()
+        self.last_match: FrameMatch | None = None
+        self._node = node
+        self._parameters = parameters
+        self._place = place
+        self._last_warning = -_WARNING_PERIOD
+        self._topics = [f"{camera}/keypoints" for camera in cameras]
+        self.keypoint_topics = [node.resolve_topic_name(topic) for topic in self._topics]
+        self._subscriptions: list[Any] = []
+        matches, overlay = outputs
+        self._matches = node.create_lifecycle_publisher(
+            KeypointMatches, matches, QoSProfile(depth=5), qos_overriding_options=overridable()
+        )
+        self._overlay = node.create_lifecycle_publisher(
+            Image, overlay, QoSProfile(depth=1), qos_overriding_options=overridable()
+        )
+        present = parameters()
+        self._background = Background(node, cameras[0], present.image_transport) if present.overlay_images else None
+        self._sizes: list[tuple[int, int] | None] = [None] * len(cameras)
+        self._calibrations: list[Calibration] = []
+        if present.estimate == "essential":
+            images = [node.resolve_topic_name(f"{camera}/image_raw") for camera in cameras]
+            self._calibrations = [Calibration(node, topic, lambda size: None) for topic in images]
+
+    def subscribe(self) -> None:
+        """Start to receive keypoints."""
+        for side, topic in enumerate(self._topics):
+            subscription = self._node.create_subscription(
+                KeypointArray,
+                topic,
+                partial(self._receive, side),
+                QoSProfile(depth=_DEPTH),
+                qos_overriding_options=overridable(),
+            )
+            self._subscriptions.append(subscription)
+
+    def unsubscribe(self) -> None:
+        """Stop to receive, and forget the frames received."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+        if self._background is not None:
+            self._background.watch(False)
+        self.reset()
+
+    def destroy(self) -> None:
+        """Give back everything taken from the node."""
+        self.unsubscribe()
+        for calibration in self._calibrations:
+            calibration.destroy()
+        self._node.destroy_lifecycle_publisher(self._matches)
+        self._node.destroy_lifecycle_publisher(self._overlay)
+
+    def follow_watchers(self) -> None:
+        """Receive images while somebody looks at the overlay; to be called every now and then while subscribed."""
+        if self._background is not None:
+            self._background.watch(self._overlay_is_watched)
+
+    @property
+    def calibration_problem(self) -> str:
+        """Why an essential matrix cannot be estimated; empty if nothing speaks against it."""
+        problems = [each.problem(size) for each, size in zip(self._calibrations, self._sizes)]
+        return "; ".join(filter(None, problems))
+
+    @property
+    def unpaired(self) -> int | None:
+        """Frames of a stereo pair that stayed alone; None for a single camera."""
+        return None
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget the frames received."""
+
+    @abstractmethod
+    def _process(self, side: int, frame: Frame) -> None:
+        """Take a frame of one camera."""
+
+    def _receive(self, side: int, message: KeypointArray) -> None:
+        arrival = time.monotonic()
+        if side == 0:
+            self._count_arrival(message.header)
+        if not (self._matches.get_subscription_count() > 0 or self._overlay_is_watched):
+            self._count(side, "unwatched")
+            self.reset()
+            return
+        try:
+            frame = self._frame(side, message, arrival)
+        except KeypointsError as error:
+            self._fail(str(error))
+            return
+        except ValueError as error:
+            self._count(side, "malformed")
+            self._warn(f"message on {self.keypoint_topics[side]} dropped: {error}")
+            return
+        self._process(side, frame)
+
+    def _frame(self, side: int, message: KeypointArray, arrival: float) -> Frame:
+        content = keypoint_messages.from_message(message)
+        if len(content.keypoints) > 0 and content.descriptors.shape[1] == 0:
+            raise KeypointsError(
+                f"keypoints on {self.keypoint_topics[side]} carry no descriptors, nothing can be matched: set the "
+                "parameter publish_descriptors of the detector"
+            )
+        self._sizes[side] = content.image_size
+        camera = self._calibrations[side].model_for(content.image_size) if self._calibrations else None
+        view = View(content.keypoints, self._place(content.descriptors), content.model, camera)
+        return Frame(message.header, content.image_size, view, arrival)
+
+    def _match(self, first: Frame, second: Frame, motion: npt.NDArray[np.float64] | None) -> FrameMatch | None:
+        """Match two frames and publish the result; None, after a warning, if they cannot be matched."""
+        started = time.monotonic()
+        options = self._parameters().match_options()
+        try:
+            result = match_views(*_comparable(first.view, second.view), options, motion)
+        except ValueError as error:
+            self._fail(f"{' and '.join(self.keypoint_topics)}: {error}")
+            return None
+        matched = time.monotonic()
+        message = match_messages.to_message(
+            second.header,
+            first.header,
+            first.view.keypoints,
+            second.view.keypoints,
+            result.matches,
+            second.view.model,
+            result.kind,
+            result.matrix,
+            result.inliers if result.kind != "none" else None,
+        )
+        self._matches.publish(message)
+        published = time.monotonic()
+        self.last_match = result
+        self.statistics.count("processed")
+        self.statistics.took(
+            {
+                "queue wait": started - second.arrival,
+                "matching": matched - started,
+                "publishing": published - matched,
+                "reception to publication": published - second.arrival,
+            }
+        )
+        return result
+
+    def _show(self, frame: Frame, trails: Trails, result: FrameMatch) -> None:
+        """Publish the overlay, if anybody looks."""
+        if not self._overlay_is_watched:
+            return
+        width, height = frame.size
+        black = np.zeros((height, width), np.uint8)
+        image = self._background.at(frame.header, frame.size) if self._background is not None else black
+        text = f"{len(result.matches)} matches"
+        if result.kind != "none":
+            text += f", {int(result.inliers.sum())} inliers"
+        picture = draw_trails(image, trails, text)
+        message = Image(header=frame.header, height=height, width=width, encoding="rgb8", step=3 * width)
+        message.data = array.array("B", picture.tobytes())
+        self._overlay.publish(message)
+
+    @property
+    def _overlay_is_watched(self) -> bool:
+        return bool(self._overlay.get_subscription_count() > 0)
+
+    def _count_arrival(self, header: Header) -> None:
+        stamp = header.stamp.sec + header.stamp.nanosec * 1e-9  # rclpy's Time refuses negative ones
+        self.statistics.received(stamp, now=self._node.get_clock().now().nanoseconds * 1e-9)
+
+    def _count(self, side: int, event: Any) -> None:
+        if side == 0:
+            self.statistics.count(event)
+
+    def _fail(self, reason: str) -> None:
+        self.statistics.failed(reason)
+        self._warn(reason)
+
+    def _warn(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._last_warning >= _WARNING_PERIOD:
+            self._last_warning = now
+            self._node.get_logger().warning(text)
+
+
+class TemporalStream(MatchStream):
+    """Matches each frame of a camera to the one before, or to the last key frame.
+
+    A frame without keypoints gives a message without matches and is skipped as a reference. When stamps go back, as
+    when a bag starts again, or a frame cannot be matched to the reference, it becomes the new reference.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        camera: str,
+        parameters: Callable[[], MatcherParameters],
+        place: Callable[[npt.NDArray[Any]], Any],
+    ) -> None:
+        super().__init__(node, (camera,), (f"{camera}/matches", f"{camera}/tracks_image"), parameters, place)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the frames received."""
+        self._reference: Frame | None = None
+        self._trails = Trails.start(np.empty((0, 2), np.float32), 2)  # of the reference
+        self._motion: npt.NDArray[np.float64] | None = None
+        self._newest: int | None = None
+
+    def _process(self, side: int, frame: Frame) -> None:
+        stamp = nanoseconds(frame.header)
+        if self._newest is not None and stamp < self._newest:
+            topic, seconds = self.keypoint_topics[0], (self._newest - stamp) * 1e-9
+            self._node.get_logger().info(f"stamps on {topic} went back by {seconds:.3f} s: matching starts anew")
+            self.reset()
+        self._newest = stamp
+        reference = self._reference
+        if reference is None:
+            self._start_at(frame)
+            self.statistics.count("processed")
+            return
+        result = self._match(reference, frame, self._motion)
+        if result is None:
+            self._start_at(frame)
+            return
+        keypoints, indices = frame.view.keypoints, result.matches.indices[result.inliers]
+        self._adapt_trails(reference)
+        trails = self._trails.into(keypoints, indices)
+        self._show(frame, trails, result)
+        if self._becomes_reference(reference, frame, len(indices)):
+            self._reference, self._trails = frame, trails
+        else:
+            self._trails = self._trails.seen(keypoints, indices)
+        self._motion = self._prediction(result) if self._is_consecutive or self._reference is reference else None
+
+    def _start_at(self, frame: Frame) -> None:
+        if len(frame.view.keypoints) == 0:
+            return
+        self._reference, self._motion = frame, None
+        self._trails = Trails.start(frame.view.keypoints, self._parameters().trail_length)
+
+    def _adapt_trails(self, reference: Frame) -> None:
+        if self._trails.positions.shape[1] != self._parameters().trail_length:  # changed meanwhile
+            self._trails = Trails.start(reference.view.keypoints, self._parameters().trail_length)
+
+    @staticmethod
+    def _prediction(result: FrameMatch) -> npt.NDArray[np.float64] | None:
+        """Return the homography that predicts the next frame, if this one is to be trusted."""
+        is_trusted = (
+            result.kind == "homography" and result.matrix is not None and result.inliers.mean() >= _TRUSTED_SHARE
+        )
+        return result.matrix if is_trusted else None
+
+    @property
+    def _is_consecutive(self) -> bool:
+        return self._parameters().mode == "consecutive"
+
+    def _becomes_reference(self, reference: Frame, frame: Frame, found: int) -> bool:
+        if len(frame.view.keypoints) == 0:
+            return False
+        return self._is_consecutive or found < self._parameters().keyframe_overlap * len(reference.view.keypoints)
+
+
+class StereoStream(MatchStream):
+    """Matches the left and the right image of each stereo pair."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        cameras: tuple[str, ...],
+        parameters: Callable[[], MatcherParameters],
+        place: Callable[[npt.NDArray[Any]], Any],
+    ) -> None:
+        outputs = f"{cameras[0]}/stereo_matches", f"{cameras[0]}/stereo_matches_image"
+        super().__init__(node, cameras, outputs, parameters, place)
+        self._pairing: Pairing[Frame] = Pairing(round(parameters().sync_slop * 1e9))
+
+    def reset(self) -> None:
+        """Forget the frames received."""
+        self._pairing.clear()
+
+    @property
+    def unpaired(self) -> int | None:
+        """Frames that stayed alone."""
+        return self._pairing.unpaired
+
+    def _process(self, side: int, frame: Frame) -> None:
+        pair = self._pairing.add(side, nanoseconds(frame.header), frame)
+        if pair is None:
+            return
+        left, right = pair
+        result = self._match(left, right, None)
+        if result is not None:
+            rows, columns = result.matches.indices[result.inliers].T
+            ends = np.stack([right.view.keypoints[columns], left.view.keypoints[rows]], axis=1)
+            self._show(left, Trails(ends), result)
+
+
+def nanoseconds(header: Header) -> int:
+    """Return the stamp of a header."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
+def _comparable(first: View, second: View) -> tuple[View, View]:
+    """Give a view without keypoints, which does not tell the size of its descriptors, those of the other."""
+    for empty, other in ((first, second), (second, first)):
+        if len(empty.keypoints) == 0:
+            none = View(empty.keypoints, other.descriptors[:0], other.model, empty.camera)
+            return (none, other) if empty is first else (other, none)
+    return first, second

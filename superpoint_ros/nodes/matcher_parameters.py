@@ -1,0 +1,136 @@
+"""The parameters of the matcher node; every other mention of them is made from here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from superpoint_ros.matching import MatchOptions
+
+from .parameters import TOPIC_PREFIX, check, parameter
+
+
+def _are_cameras(names: tuple[str, ...]) -> bool:
+    return len(names) > 0 and len(set(names)) == len(names) and all(TOPIC_PREFIX.fullmatch(name) for name in names)
+
+
+@dataclass(frozen=True)
+class MatcherParameters:
+    """Values of all parameters of the matcher.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not allowed; the message names it.
+    """
+
+    autostart: bool = parameter(
+        True, "Whether the node configures and activates itself at start, instead of waiting for a lifecycle manager."
+    )
+    mode: Literal["consecutive", "keyframes", "stereo"] = parameter(
+        "consecutive",
+        "What each frame is matched to: consecutive, the one before; keyframes, the last key frame; stereo, the right "
+        "image of the pair to the left one.",
+        choices=("consecutive", "keyframes", "stereo"),
+    )
+    cameras: tuple[str, ...] = parameter(
+        ("camera",),
+        "Cameras to serve: <name>/keypoints in, <name>/matches and <name>/tracks_image out. For stereo the left and "
+        "the right one: <left>/stereo_matches and <left>/stereo_matches_image out.",
+        accepts=_are_cameras,
+        constraint="a list of different names that can start a topic name, two of them for stereo",
+    )
+    backend: Literal["numpy", "torch"] = parameter(
+        "numpy",
+        "What computes the distances. torch is needed for a GPU, and faster on some CPUs; numpy needs less memory.",
+        choices=("numpy", "torch"),
+    )
+    device: str = parameter(
+        "auto",
+        "Where torch computes; auto takes the first GPU where there is one.",
+        accepts=lambda device: re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device) is not None,
+        constraint="auto, cpu, cuda or cuda:N",
+    )
+    estimate: Literal["none", "homography", "essential"] = parameter(
+        "none",
+        "What is estimated from the matches: homography, for flat scenes and pure rotation, or essential, which needs "
+        "<name>/camera_info. It tells inliers from outliers; tracks follow inliers only.",
+        choices=("none", "homography", "essential"),
+    )
+    sync_slop: float = parameter(
+        0.0,
+        "Seconds by which the stamps of left and right may differ; 0 pairs equal stamps only.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_ratio: float = parameter(
+        1.0,
+        "Lowe's ratio test: the distance to the nearest descriptor may be at most this share of the distance to the "
+        "second nearest; 1 lets all pass.",
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
+    )
+    max_distance: float = parameter(
+        2.0,
+        "Greatest Euclidean distance between matching descriptors; 2 lets all pass.",
+        minimum=0.0,
+        maximum=2.0,
+        live=True,
+    )
+    search_radius: float = parameter(
+        0.0,
+        "Keypoints are sought within so many pixels of where they were, or of where the last homography predicts them "
+        "if one is estimated; 0 searches the whole image.",
+        minimum=0.0,
+        maximum=10000.0,
+        live=True,
+    )
+    epipolar_distance: float = parameter(
+        0.0,
+        "For rectified stereo images: rows by which partners may differ, in pixels; 0 searches the whole image.",
+        minimum=0.0,
+        maximum=1000.0,
+        live=True,
+    )
+    max_error: float = parameter(
+        3.0, "Greatest distance of an inlier from the estimate, in pixels.", minimum=0.01, maximum=100.0, live=True
+    )
+    keyframe_overlap: float = parameter(
+        0.3,
+        "A frame becomes the next key frame when fewer than this share of the key frame's keypoints are found in it.",
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
+    )
+    trail_length: int = parameter(
+        10, "Frames over which the overlay shows where keypoints were.", minimum=2, maximum=100, live=True
+    )
+    overlay_images: bool = parameter(
+        True, "Whether overlays are drawn on the camera's images, which are received for that only, or on black."
+    )
+    image_transport: Literal["raw", "compressed"] = parameter(
+        "raw",
+        "Where these images come from: <name>/image_raw or <name>/image_raw/compressed.",
+        choices=("raw", "compressed"),
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def check_cameras(self) -> None:
+        """Raise ``ValueError`` unless the number of cameras suits the mode."""
+        if self.mode == "stereo" and len(self.cameras) != 2:
+            raise ValueError(f"mode stereo needs two cameras, left and right, but cameras has {len(self.cameras)}")
+
+    def match_options(self) -> MatchOptions:
+        """Return the part that concerns the matching of two frames."""
+        return MatchOptions(
+            max_ratio=self.max_ratio,
+            max_distance=self.max_distance,
+            search_radius=self.search_radius,
+            epipolar_distance=self.epipolar_distance if self.mode == "stereo" else 0.0,
+            estimate=self.estimate,
+            max_error=self.max_error,
+        )
