@@ -56,10 +56,10 @@ class ValidationOptions:
 
 
 @dataclass(frozen=True)
-class InitialWeights:
-    """Weights to start from: a folder as `export` writes it, and the SHA-256 of its ``model.safetensors``.
+class ReleasedWeights:
+    """Weights that exist already: a folder as `export` writes it, and the SHA-256 of its ``model.safetensors``.
 
-    Without a folder training starts from random weights.
+    Without a folder there are none: training starts from random weights, and without a teacher.
     """
 
     folder: str = ""
@@ -77,7 +77,8 @@ class TrainingConfig:
     `steps` may be lowered, and the run goes on as if it had been planned so.
 
     `average` is the decay per step of the moving average of the weights that is validated and
-    exported; 0: the weights themselves.
+    exported; 0: the weights themselves. With a `teacher` the network learns to give the teacher's
+    output on the same views instead of labels and correspondences.
     """
 
     name: str
@@ -90,7 +91,8 @@ class TrainingConfig:
     minutes: float = 90.0
     decay_steps: int = 0
     average: float = 0.0
-    init: InitialWeights = InitialWeights()
+    init: ReleasedWeights = ReleasedWeights()
+    teacher: ReleasedWeights = ReleasedWeights()
     lr: float = 3e-3
     muon_lr: float = 0.0
     weight_decay: float = 0.01

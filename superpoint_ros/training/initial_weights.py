@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..superpoint.checkpoints import load_checkpoint
 from ..superpoint.network import SuperPointNetwork
-from .configuration import InitialWeights, TrainingConfig
+from .configuration import ReleasedWeights, TrainingConfig
 
 
 def new_network(config: TrainingConfig) -> SuperPointNetwork:
@@ -27,21 +27,21 @@ def new_network(config: TrainingConfig) -> SuperPointNetwork:
     return network
 
 
-def load_initial_weights(init: InitialWeights) -> SuperPointNetwork:
-    """Load the weights that a run starts from.
+def load_released_weights(released: ReleasedWeights) -> SuperPointNetwork:
+    """Load the weights that a run starts or learns from.
 
     Raises
     ------
     ValueError
         If the folder holds other weights than those of the hash; the message names both.
     """
-    file = Path(init.folder) / "model.safetensors"
+    file = Path(released.folder) / "model.safetensors"
     if not file.is_file():
-        raise ValueError(f"{file}: no such file; training starts from these weights (SHA-256 {init.sha256})")
+        raise ValueError(f"{file}: no such file; training needs these weights (SHA-256 {released.sha256})")
     found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != init.sha256:
-        raise ValueError(f"{file}: SHA-256 is {found}, but the run starts from {init.sha256}")
-    return load_checkpoint(init.folder).network()
+    if found != released.sha256:
+        raise ValueError(f"{file}: SHA-256 is {found}, but the run needs {released.sha256}")
+    return load_checkpoint(released.folder).network()
 
 
 @torch.no_grad()

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from ..superpoint.decoding import sample_descriptors
 from ..superpoint.files import replacing
-from ..superpoint.network import SuperPointNetwork
+from ..superpoint.network import NetworkOutput, SuperPointNetwork
 from ..superpoint.options import DetectionOptions
 from .configuration import Phase, TrainingConfig, load_config
-from .dataset import CropStore, PairBatch
-from .initial_weights import insert_batch_norm, load_initial_weights, new_network
-from .losses import Correspondences, Distractors, descriptor_loss, detector_loss, localisation_loss, soft_targets
+from .dataset import CropStore
+from .initial_weights import insert_batch_norm, load_released_weights, new_network
+from .objectives import distillation_losses, pair_losses, weighted_sum
 from .optimizer import build_optimizers
 from .plots import plot_run
 from .synthetic_shapes import SyntheticShapes
@@ -80,6 +79,7 @@ class Trainer:
             if config.average
             else None
         )
+        self.teacher = load_released_weights(config.teacher).to(device) if config.teacher.folder else None
         self.log_inverse_temperature = nn.Parameter(
             torch.tensor(math.log(config.loss.inverse_temperature), device=device)
         )
@@ -149,12 +149,14 @@ class Trainer:
         autocast = torch.autocast(self.device.type, torch.bfloat16) if _fast_bf16(self.device) else nullcontext()
         with autocast:
             output = self.network(images)
-        losses = self._losses(output.keypoint_logits, output.descriptor_map, batch)
-        total = (
-            config.loss.detector * losses["detector"]
-            + config.loss.localisation * losses["localisation"]
-            + config.loss.descriptor * losses["descriptor"]
-        )
+            target = self._teach(images)
+        if target:
+            losses = distillation_losses(output, target)
+        else:
+            inverse_temperature = self.log_inverse_temperature.exp().clamp(max=100)
+            grid = config.network.descriptor_grid
+            losses = pair_losses(output, batch, config.loss, grid, inverse_temperature, self.generator)
+        total = weighted_sum(losses, config.loss)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -166,39 +168,9 @@ class Trainer:
                 self.average.update_parameters(self.network)
         return {key: float(value.detach()) for key, value in losses.items()} | {"gradient_norm": float(norm)}
 
-    def _losses(self, logits: Tensor, descriptor_map: Tensor, batch: PairBatch) -> dict[str, Tensor]:
-        config = self.config
-        count, size = len(batch.images) // 2, (batch.images.shape[-2], batch.images.shape[-1])
-        detector = detector_loss(logits, soft_targets(batch.labels, size, config.loss.label_sigma))
-        localisation, distance = localisation_loss(logits, batch.labels, self.generator)
-        grid = config.network.descriptor_grid
-        first = sample_descriptors(descriptor_map, batch.pair, batch.first, grid)
-        second = sample_descriptors(descriptor_map, batch.pair + count, batch.second, grid)
-        points = Correspondences(batch.pair, batch.first, batch.second)
-        distractors = self._distractors(batch.labels, descriptor_map)
-        inverse_temperature = self.log_inverse_temperature.exp().clamp(max=100)
-        descriptor, accuracy = descriptor_loss(
-            first, second, points, distractors, inverse_temperature, config.loss.descriptor_radius
-        )
-        return {
-            "detector": detector,
-            "localisation": localisation,
-            "descriptor": descriptor,
-            "distance": distance,
-            "accuracy": accuracy,
-        }
-
-    def _distractors(self, labels: Tensor, descriptor_map: Tensor) -> tuple[Distractors, Distractors]:
-        """All labels (2B, N, 2), of the first and of the second views: what a keypoint may be taken for."""
-        count = len(labels) // 2
-        image, index = torch.isfinite(labels).all(-1).nonzero().unbind(1)
-        points = labels[image, index]
-        descriptors = sample_descriptors(descriptor_map, image, points, self.config.network.descriptor_grid)
-        first, second = image < count, image >= count
-        return (
-            Distractors(image[first], points[first], descriptors[first]),
-            Distractors(image[second] - count, points[second], descriptors[second]),
-        )
+    @torch.no_grad()
+    def _teach(self, images: Tensor) -> NetworkOutput | None:
+        return self.teacher(images) if self.teacher else None
 
     def validate(self, pairs: ValidationPairs) -> dict[str, float]:
         """Measure on `pairs` and append the result to ``validation.csv``."""
@@ -242,7 +214,7 @@ class Trainer:
         if not init.folder:
             return new_network(self.config)
         batch = self.store.sample(32, (phase.height, phase.width), self.config.pairs, self.generator)
-        return insert_batch_norm(load_initial_weights(init), batch.images.cpu())
+        return insert_batch_norm(load_released_weights(init), batch.images.cpu())
 
     def _store(self) -> CropStore | SyntheticShapes:
         if self.config.synthetic_size:

@@ -8,10 +8,10 @@ import torch
 
 from superpoint_ros.__main__ import main
 from superpoint_ros.superpoint import SuperPointConfig, load_checkpoint
-from superpoint_ros.superpoint.checkpoints import Checkpoint, save_pretrained
+from superpoint_ros.superpoint.checkpoints import Checkpoint, random_checkpoint, save_pretrained
 from superpoint_ros.superpoint.config import PreprocessorConfig
 from superpoint_ros.superpoint.network import SuperPointNetwork
-from superpoint_ros.training.configuration import InitialWeights, Phase, TrainingConfig, ValidationOptions, load_config
+from superpoint_ros.training.configuration import Phase, ReleasedWeights, TrainingConfig, ValidationOptions, load_config
 from superpoint_ros.training.initial_weights import insert_batch_norm
 from superpoint_ros.training.optimizer import orthogonalise
 from superpoint_ros.training.train import Trainer
@@ -89,7 +89,7 @@ def test_training_goes_on_from_released_weights(tmp_path: Path) -> None:
     weights = Checkpoint("x", network.config, PreprocessorConfig(), network.state_dict())
     save_pretrained(tmp_path / "weights", weights)
     found = hashlib.sha256((tmp_path / "weights/model.safetensors").read_bytes()).hexdigest()
-    config = replace(SMALL, init=InitialWeights(str(tmp_path / "weights"), found))
+    config = replace(SMALL, init=ReleasedWeights(str(tmp_path / "weights"), found))
     trainer = Trainer(config, tmp_path / "run", CPU)
     images = torch.rand(3, 1, 48, 64)
     with torch.inference_mode():
@@ -99,7 +99,24 @@ def test_training_goes_on_from_released_weights(tmp_path: Path) -> None:
     trainer.network.train()
     trainer.train(stop_after=1)
     with pytest.raises(ValueError, match="SHA-256"):
-        Trainer(replace(config, init=InitialWeights(str(tmp_path / "weights"), "0" * 64)), tmp_path / "other", CPU)
+        Trainer(replace(config, init=ReleasedWeights(str(tmp_path / "weights"), "0" * 64)), tmp_path / "other", CPU)
+
+
+def test_a_student_learns_the_teachers_output(tmp_path: Path) -> None:
+    teacher = random_checkpoint(replace(SMALL.network, batch_norm="none"))
+    save_pretrained(tmp_path / "teacher", teacher)
+    found = hashlib.sha256((tmp_path / "teacher/model.safetensors").read_bytes()).hexdigest()
+    released = ReleasedWeights(str(tmp_path / "teacher"), found)
+    config = replace(
+        SMALL, steps=30, muon_lr=0.0, lr=0.01, teacher=released, phases=(Phase(height=64, width=64, pairs=2),)
+    )
+    trainer = Trainer(config, tmp_path / "run", CPU)
+    records = []
+    for _ in range(30):
+        records.append(trainer.train_step())
+        trainer.step += 1
+    for loss in ("detector", "descriptor"):
+        assert sum(r[loss] for r in records[-5:]) < 0.8 * sum(r[loss] for r in records[:5]), loss
 
 
 def test_batch_norm_in_training_mode_changes_little_on_the_images_it_was_measured_on() -> None:

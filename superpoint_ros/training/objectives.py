@@ -1,0 +1,74 @@
+"""What a training step minimises: the losses of pairs of views, or the distance from a teacher's output."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..superpoint.config import DescriptorGrid
+from ..superpoint.decoding import sample_descriptors
+from ..superpoint.network import NetworkOutput
+from .configuration import LossWeights
+from .dataset import PairBatch
+from .losses import Correspondences, Distractors, descriptor_loss, detector_loss, localisation_loss, soft_targets
+
+
+def pair_losses(
+    output: NetworkOutput,
+    batch: PairBatch,
+    weights: LossWeights,
+    grid: DescriptorGrid,
+    inverse_temperature: Tensor,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Return a batch's "detector", "localisation" and "descriptor" losses, and "distance" and "accuracy" to watch."""
+    logits, descriptor_map = output.keypoint_logits, output.descriptor_map
+    count, size = len(batch.images) // 2, (batch.images.shape[-2], batch.images.shape[-1])
+    detector = detector_loss(logits, soft_targets(batch.labels, size, weights.label_sigma))
+    localisation, distance = localisation_loss(logits, batch.labels, generator)
+    first = sample_descriptors(descriptor_map, batch.pair, batch.first, grid)
+    second = sample_descriptors(descriptor_map, batch.pair + count, batch.second, grid)
+    descriptor, accuracy = descriptor_loss(
+        first,
+        second,
+        Correspondences(batch.pair, batch.first, batch.second),
+        _distractors(batch.labels, descriptor_map, grid),
+        inverse_temperature,
+        weights.descriptor_radius,
+    )
+    return {
+        "detector": detector,
+        "localisation": localisation,
+        "descriptor": descriptor,
+        "distance": distance,
+        "accuracy": accuracy,
+    }
+
+
+def distillation_losses(output: NetworkOutput, teacher: NetworkOutput) -> dict[str, Tensor]:
+    """Return the losses of a student: "detector", the divergence of its cells' distributions from the
+    teacher's, and "descriptor", one less the mean cosine between the descriptors of both.
+    """
+    detector = detector_loss(output.keypoint_logits, teacher.keypoint_logits.float().softmax(1))
+    cosine = functional.cosine_similarity(output.descriptor_map.float(), teacher.descriptor_map.float(), dim=1)
+    return {"detector": detector, "descriptor": 1 - cosine.mean()}
+
+
+def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
+    """Return what is minimised."""
+    total = weights.detector * losses["detector"] + weights.descriptor * losses["descriptor"]
+    return total + weights.localisation * losses["localisation"] if "localisation" in losses else total
+
+
+def _distractors(labels: Tensor, descriptor_map: Tensor, grid: DescriptorGrid) -> tuple[Distractors, Distractors]:
+    """All labels (2B, N, 2), of the first and of the second views: what a keypoint may be taken for."""
+    count = len(labels) // 2
+    image, index = torch.isfinite(labels).all(-1).nonzero().unbind(1)
+    points = labels[image, index]
+    descriptors = sample_descriptors(descriptor_map, image, points, grid)
+    first, second = image < count, image >= count
+    return (
+        Distractors(image[first], points[first], descriptors[first]),
+        Distractors(image[second] - count, points[second], descriptors[second]),
+    )
