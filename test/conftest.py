@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A busy machine must not fail a test: no time limits.
 settings.register_profile("superpoint_ros", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("superpoint_ros")
+
+
+class _Module(pytest.Module):
+    """Test modules that cannot be imported for want of PyTorch, which ROS does not install, are skipped."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            if "No module named 'torch'" in str(error):
+                pytest.skip("PyTorch is not installed", allow_module_level=True)
+            raise
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    """Let pytest use the class above."""
+    return _Module.from_parent(parent, path=module_path)
