@@ -13,14 +13,18 @@ from ..superpoint import SuperPointExtractor
 from ..superpoint.files import replacing
 from .datasets import HomographyDataset, HPatches, WarpedPhotos, find_photos
 from .detectors import Detector, SuperPointDetector, classical_detector, installed_detectors
+from .evaluate_odometry import add_odometry_arguments, evaluate_odometry, odometry_sequences
 from .homography_benchmark import HomographyProtocol, run_homography_benchmark
 from .homography_benchmark import summarize as summarize_homography
 from .pose_benchmark import PoseProtocol, read_pairs, run_pose_benchmark
 from .pose_benchmark import summarize as summarize_pose
+from .precision_benchmark import precision_table, run_precision_benchmark
+from .precision_benchmark import summarize as summarize_precision
 from .report import homography_tables, pose_table, software_versions, write_json
 
 SUPERPOINT = "superpoint"
 KEYPOINT_BUDGETS = {(240, 320): 300, (480, 640): 1000}
+PRECISIONS = (("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"))
 DEFAULT_DETECTORS = (SUPERPOINT, "sift", "orb", "akaze")
 
 
@@ -28,26 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``evaluate``."""
     benchmarks = parser.add_subparsers(dest="benchmark", required=True)
     homography = benchmarks.add_parser("homography", help="image pairs with known homographies")
-    homography.add_argument("--dataset", default="warped", metavar="warped|hpatches:DIR", help="default: %(default)s")
-    homography.add_argument("--images", type=Path, help="warped: folder or .npy of photographs (default: validation)")
-    homography.add_argument("--pairs", type=_positive, help="number of pairs (default: warped 150, hpatches all)")
-    homography.add_argument("--seed", type=int, default=0, help="of the random warps (default: %(default)s)")
-    homography.add_argument(
-        "--sizes",
-        type=_shape,
-        nargs="+",
-        default=list(KEYPOINT_BUDGETS),
-        metavar="HxW",
-        help="default: 240x320 480x640",
-    )
-    homography.add_argument(
-        "--max-keypoints",
-        type=_positive,
-        nargs="+",
-        metavar="N",
-        help="best keypoints used, a number for each size (default: 300 at 240x320, 1000 at 480x640)",
-    )
+    _add_homography_arguments(homography)
     _add_common_arguments(homography)
+    precision = benchmarks.add_parser("precision", help="what bf16 and int8 change against PyTorch in fp32, on a CPU")
+    _add_homography_arguments(precision)
+    precision.add_argument("--weights", default="default", help="(default: %(default)s)")
+    precision.add_argument(
+        "--output", type=Path, default=Path("evaluation_output"), help="folder (default: %(default)s)"
+    )
     pose = benchmarks.add_parser("pose", help="image pairs with intrinsics and known relative pose")
     pose.add_argument("--pairs", type=Path, required=True, metavar="FILE", help="pair list in SuperGlue's format")
     pose.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder that its names refer to")
@@ -55,6 +47,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pose.add_argument("--max-keypoints", type=_positive, default=1024, metavar="N", help="default: %(default)s")
     pose.add_argument("--max-error", type=float, default=1.0, help="epipolar distance in pixels (default: %(default)s)")
     _add_common_arguments(pose)
+    odometry = benchmarks.add_parser("odometry", help="the same odometry on the features of each detector")
+    add_odometry_arguments(odometry)
+    _add_common_arguments(odometry)
+
+
+def _add_homography_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", default="warped", metavar="warped|hpatches:DIR", help="default: %(default)s")
+    parser.add_argument("--images", type=Path, help="warped: folder or .npy of photographs (default: validation)")
+    parser.add_argument("--pairs", type=_positive, help="number of pairs (default: warped 150, hpatches all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random warps (default: %(default)s)")
+    parser.add_argument(
+        "--sizes",
+        type=_shape,
+        nargs="+",
+        default=list(KEYPOINT_BUDGETS),
+        metavar="HxW",
+        help="default: 240x320 480x640",
+    )
+    parser.add_argument(
+        "--max-keypoints",
+        type=_positive,
+        nargs="+",
+        metavar="N",
+        help="best keypoints used, a number for each size (default: 300 at 240x320, 1000 at 480x640)",
+    )
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,13 +96,22 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
     superpoint.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default: %(default)s)")
     superpoint.add_argument("--backend", default="torch", help="what runs the network (default: %(default)s)")
     superpoint.add_argument("--precision", default="fp32", help="of the network (default: %(default)s)")
+    _add_output_argument(parser)
+
+
+def _add_output_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, default=Path("evaluation_output"), help="folder (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run ``evaluate``; returns the exit status."""
     try:
-        {"homography": _run_homography, "pose": _run_pose}[args.benchmark](args)
+        {
+            "homography": _run_homography,
+            "precision": _run_precision,
+            "pose": _run_pose,
+            "odometry": _run_odometry,
+        }[args.benchmark](args)
     except (ValueError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
@@ -93,12 +119,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_homography(args: argparse.Namespace) -> None:
-    budgets = args.max_keypoints or [KEYPOINT_BUDGETS[shape] for shape in args.sizes if shape in KEYPOINT_BUDGETS]
-    if len(budgets) != len(args.sizes):
-        raise ValueError(f"--max-keypoints must give a number for each of the {len(args.sizes)} sizes")
     dataset = _homography_dataset(args)
     detectors = make_detectors(args)
-    protocol = HomographyProtocol(shapes=tuple(args.sizes), max_keypoints=tuple(budgets))
+    protocol = _homography_protocol(args)
     results = run_homography_benchmark(dataset, detectors, protocol)
     summaries = summarize_homography(results)
     contents = {"protocol": protocol, "summaries": summaries, "pairs": results}
@@ -107,6 +130,31 @@ def _run_homography(args: argparse.Namespace) -> None:
         from .plots import plot_homography
 
         plot_homography(args.output / "homography.png", results, summaries)
+
+
+def _run_precision(args: argparse.Namespace) -> None:
+    protocol = _homography_protocol(args)
+    dataset = _homography_dataset(args)
+    extractors: dict[str, SuperPointExtractor] = {}
+    for backend, precision in PRECISIONS:
+        try:
+            extractors[f"{backend} {precision}"] = SuperPointExtractor.from_pretrained(
+                args.weights, device="cpu", backend=backend, precision=precision, max_keypoints=-1
+            )
+        except ValueError as error:
+            print(f"left out: {backend} {precision}: {error}", file=sys.stderr)
+    results = run_precision_benchmark(dataset, extractors, protocol)
+    summaries = summarize_precision(results)
+    detectors = [SuperPointDetector(name, extractor) for name, extractor in extractors.items()]
+    contents = {"protocol": protocol, "summaries": summaries, "pairs": results}
+    _write_report(args.output, "precision", dataset.description, detectors, contents, precision_table(summaries))
+
+
+def _homography_protocol(args: argparse.Namespace) -> HomographyProtocol:
+    budgets = args.max_keypoints or [KEYPOINT_BUDGETS[shape] for shape in args.sizes if shape in KEYPOINT_BUDGETS]
+    if len(budgets) != len(args.sizes):
+        raise ValueError(f"--max-keypoints must give a number for each of the {len(args.sizes)} sizes")
+    return HomographyProtocol(shapes=tuple(args.sizes), max_keypoints=tuple(budgets))
 
 
 def _run_pose(args: argparse.Namespace) -> None:
@@ -122,6 +170,13 @@ def _run_pose(args: argparse.Namespace) -> None:
         from .plots import plot_pose
 
         plot_pose(args.output / "pose.png", results)
+
+
+def _run_odometry(args: argparse.Namespace) -> None:
+    odometry_sequences(args)  # what is wrong with the data set or evo shows before models load
+    if args.detectors is None:
+        args.detectors = [name for name in (SUPERPOINT, "orb", "sift") if name in (SUPERPOINT, *installed_detectors())]
+    evaluate_odometry(args, make_detectors(args))
 
 
 def _homography_dataset(args: argparse.Namespace) -> HomographyDataset:

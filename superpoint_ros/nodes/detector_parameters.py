@@ -60,10 +60,11 @@ class DetectorParameters:
         "What runs the network; auto is openvino on a CPU where it is installed, else torch.",
         choices=("auto", "torch", "openvino"),
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = parameter(
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = parameter(
         "auto",
-        "Arithmetic of the network; auto is fp16 on a GPU and fp32 on a CPU. Decoding is always fp32.",
-        choices=("auto", "fp32", "bf16", "fp16"),
+        "Arithmetic of the network; auto is fp16 on a GPU and fp32 on a CPU. int8 needs openvino and, for other "
+        "weights than the default ones, a model made by `python -m superpoint_ros quantize`. Decoding is always fp32.",
+        choices=("auto", "fp32", "bf16", "fp16", "int8"),
     )
     threads: int = parameter(
         0,

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from .checkpoints import Checkpoint
 from .config import require_choice
 from .cuda_network import Network, fused_if_possible
 from .network import NetworkOutput, SuperPointNetwork
@@ -19,7 +20,7 @@ Backend: TypeAlias = Callable[[Tensor], NetworkOutput]
 """Runs a (B, 1, H, W) float32 batch in [0, 1] that lies on the backend's device."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-PRECISIONS = ("auto", *_DTYPES)
+PRECISIONS = ("auto", *_DTYPES, "int8")
 BACKENDS = ("auto", "torch", "openvino")
 
 _CUDNN_SETTINGS = threading.Lock()  # they belong to the process, and graphs are captured in a thread of their own
@@ -77,13 +78,15 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     Raises
     ------
     ValueError
-        If it is unknown, or is fp16 on a CPU, which has no fast arithmetic for it.
+        If it is unknown, or is fp16 on a CPU, which has no fast arithmetic for it, or int8 on a GPU.
     """
     require_choice("precision", precision, PRECISIONS)
     if precision == "auto":
         return "fp16" if device.type == "cuda" else "fp32"
     if precision == "fp16" and device.type == "cpu":
-        raise ValueError("precision 'fp16' needs a CUDA device; a CPU runs 'fp32' or 'bf16'")
+        raise ValueError("precision 'fp16' needs a CUDA device; a CPU runs 'fp32', 'bf16' or 'int8'")
+    if precision == "int8" and device.type != "cpu":
+        raise ValueError(f"precision 'int8' runs on the CPU, with the backend 'openvino', not on {device}")
     return precision
 
 
@@ -106,13 +109,23 @@ def resolve_backend(backend: str, device: torch.device) -> str:
     return backend
 
 
-def make_backend(backend: str, network: SuperPointNetwork, device: torch.device, precision: str) -> Backend:
-    """Return what runs `network`; `backend` and `precision` as resolved."""
-    if backend == "openvino":
-        from .openvino_backend import OpenVinoBackend
+def make_backend(backend: str, checkpoint: Checkpoint, device: torch.device, precision: str) -> Backend:
+    """Return what runs the network of `checkpoint`; `backend` and `precision` as resolved.
 
-        return OpenVinoBackend(network, precision)
-    return TorchBackend(network, device, precision)
+    Raises
+    ------
+    ValueError
+        If that backend does not have that precision, or there is no quantised model of these weights.
+    """
+    if backend == "openvino":
+        from .openvino_backend import OpenVinoBackend, convert
+        from .quantized_models import load_quantized
+
+        model = load_quantized(checkpoint.name) if precision == "int8" else convert(checkpoint.network())
+        return OpenVinoBackend(model, precision)
+    if precision == "int8":
+        raise ValueError("precision 'int8' needs the backend 'openvino'")
+    return TorchBackend(checkpoint.network(), device, precision)
 
 
 class TorchBackend:

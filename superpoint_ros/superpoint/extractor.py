@@ -37,8 +37,9 @@ class SuperPointExtractor:
         "auto" (CUDA where there is one), "cpu" or "cuda:N".
     backend : {"auto", "torch", "openvino"}
         What runs the network. "auto" is OpenVINO on a CPU where it is installed, else PyTorch.
-    precision : {"auto", "fp32", "bf16", "fp16"}
-        Of the network only; decoding is always float32. "auto" is fp16 on CUDA and fp32 on CPU.
+    precision : {"auto", "fp32", "bf16", "fp16", "int8"}
+        Of the network only; decoding is always float32. "auto" is fp16 on CUDA and fp32 on CPU. "int8" needs
+        OpenVINO and, for other weights than the bundled ones, a model that the command ``quantize`` makes.
     options : DetectionOptions, optional
         The checkpoint's own by default.
     compatibility : {None, "transformers"}
@@ -51,7 +52,7 @@ class SuperPointExtractor:
     Raises
     ------
     ValueError
-        If the device is absent or the precision is not to be had on it.
+        If the device is absent, the precision is not to be had on it, or there is no quantised model.
 
     Attributes
     ----------
@@ -96,7 +97,7 @@ class SuperPointExtractor:
             self._like_transformers = _LikeTransformers(checkpoint, self._device)
         else:
             with _torch_threads(self.threads):
-                self._network = make_backend(self.backend, checkpoint.network(), self._device, self.precision)
+                self._network = make_backend(self.backend, checkpoint, self._device, self.precision)
         self.pipeline: CudaPipeline | None = None
         if self._network is not None and self._device.type == "cuda":
             size = checkpoint.config.descriptor_decoder_dim

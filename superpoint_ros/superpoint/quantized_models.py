@@ -1,0 +1,66 @@
+"""Where quantised models lie, and that each is used with the weights it was made from only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from .checkpoints import BUNDLED_WEIGHTS
+from .files import replacing
+from .openvino_backend import import_openvino
+
+BUNDLED_MODEL = BUNDLED_WEIGHTS / "int8.xml"
+_ORIGIN = ["superpoint_ros", "weights"]
+
+
+def weights_hash(model_name: str) -> str:
+    """Return the hash of the weights that the `name` of a `Checkpoint` ends with."""
+    return model_name.rpartition("@")[2]
+
+
+def cached_model(model_name: str) -> Path:
+    """Return where the quantised model of the weights `model_name` belongs for the installed version of OpenVINO.
+
+    In ``$SUPERPOINT_ROS_CACHE``, by default ``$XDG_CACHE_HOME/superpoint_ros``, by default ``~/.cache/superpoint_ros``.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "superpoint_ros"
+    folder = Path(os.environ.get("SUPERPOINT_ROS_CACHE") or default).expanduser()
+    version = import_openvino().get_version().partition("-")[0]
+    return folder / "int8" / f"{weights_hash(model_name)}-openvino-{version}.xml"
+
+
+def load_quantized(model_name: str) -> Any:
+    """Return the `openvino.Model` quantised from the weights `model_name`: the user's own before the bundled one.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message says how to make it.
+    """
+    wanted = weights_hash(model_name)
+    path = next((path for path in (cached_model(model_name), BUNDLED_MODEL) if origin(path) == wanted), None)
+    if path is None:
+        raise ValueError(
+            f"precision 'int8' needs a quantised model of the weights {model_name}, which "
+            "'python -m superpoint_ros quantize --weights ...' makes, once"
+        )
+    return import_openvino().Core().read_model(path)
+
+
+def origin(path: Path) -> str | None:
+    """Return the hash of the weights that the model at `path` was made from; None if there is no such model."""
+    if not (path.is_file() and path.with_suffix(".bin").is_file()):
+        return None
+    try:
+        model = import_openvino().Core().read_model(path)
+        return str(model.get_rt_info(_ORIGIN).astype(str)) if model.has_rt_info(_ORIGIN) else None
+    except RuntimeError:  # damaged, or of a later version
+        return None
+
+
+def save_quantized(model: Any, path: Path, model_name: str) -> None:
+    """Write a quantised model as ``path`` (.xml) and the .bin beside it."""
+    model.set_rt_info(weights_hash(model_name), _ORIGIN)
+    with replacing(path.with_suffix(".bin")) as weights, replacing(path) as structure:
+        import_openvino().serialize(model, structure, weights)

@@ -1,0 +1,101 @@
+"""Quantised models are made by one command, belong to their weights, and find nearly the same."""
+
+import shutil
+
+import numpy as np
+import pytest
+from test_extractor import SMALL, picture
+
+from superpoint_ros.__main__ import main
+from superpoint_ros.superpoint import DetectionOptions, SuperPointExtractor, load_checkpoint, save_pretrained
+from superpoint_ros.superpoint.checkpoints import random_checkpoint
+
+pytest.importorskip("openvino")
+from superpoint_ros.superpoint.quantized_models import BUNDLED_MODEL, cached_model, origin, weights_hash
+
+OPTIONS = DetectionOptions(threshold=0.016, max_keypoints=300)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUPERPOINT_ROS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def extractor(checkpoint, precision: str) -> SuperPointExtractor:
+    return SuperPointExtractor(checkpoint, "cpu", "openvino", precision, OPTIONS)
+
+
+def test_the_bundled_model_was_made_from_the_bundled_weights() -> None:
+    """If not: python -m superpoint_ros quantize --output superpoint_ros/superpoint/weights/int8.xml."""
+    assert origin(BUNDLED_MODEL) == weights_hash(load_checkpoint("default").name)
+
+
+def test_int8_works_out_of_the_box_and_finds_nearly_the_same() -> None:
+    skimage_data = pytest.importorskip("skimage.data")
+    image = skimage_data.camera()
+    exact, quantized = (
+        SuperPointExtractor.from_pretrained(device="cpu", backend="openvino", precision=precision, max_keypoints=500)
+        for precision in ("fp32", "int8")
+    )
+    assert (quantized.backend, quantized.precision) == ("openvino", "int8")
+    ours, theirs = quantized(image), exact(image)
+    distances = np.abs(theirs.keypoints[:, None] - ours.keypoints[None]).max(2)
+    same = distances.min(1) < 1
+    assert same.mean() > 0.75
+    cosines = (theirs.descriptors[same] * ours.descriptors[distances.argmin(1)[same]]).sum(1)
+    assert cosines.mean() > 0.98
+
+
+def test_other_weights_are_quantised_by_the_command_that_the_error_names(cache, tmp_path, capsys) -> None:
+    pytest.importorskip("nncf")
+    checkpoint = random_checkpoint(SMALL)
+    with pytest.raises(ValueError, match=f"{checkpoint.name}.*superpoint_ros quantize --weights"):
+        extractor(checkpoint, "int8")
+    save_pretrained(tmp_path / "weights", checkpoint)
+    np.save(tmp_path / "images.npy", np.stack([picture(120, 160, seed) for seed in range(3)]))
+    command = ["quantize", "--weights", str(tmp_path / "weights"), "--images", str(tmp_path / "images.npy")]
+    assert main(command) == 0
+    path = cached_model(checkpoint.name)
+    assert path.is_relative_to(cache)
+    assert str(path) in capsys.readouterr().out
+
+    image = picture()
+    ours, theirs = extractor(checkpoint, "int8")(image), extractor(checkpoint, "fp32")(image)
+    common = {tuple(point) for point in ours.keypoints} & {tuple(point) for point in theirs.keypoints}
+    assert len(common) > 0.5 * len(theirs)
+
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="superpoint_ros quantize"):
+        extractor(checkpoint, "int8")
+
+
+def test_a_model_of_other_weights_is_never_used() -> None:
+    checkpoint = random_checkpoint(SMALL)
+    path = cached_model(checkpoint.name)
+    path.parent.mkdir(parents=True)
+    for suffix in (".xml", ".bin"):
+        shutil.copy(BUNDLED_MODEL.with_suffix(suffix), path.with_suffix(suffix))
+    with pytest.raises(ValueError, match="superpoint_ros quantize"):
+        extractor(checkpoint, "int8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "/nowhere"], "/nowhere: no such folder"),
+        (["--images", __file__ + ".npy"], "not an array of images"),
+        (["--weights", "/nowhere"], "no such file or folder"),
+        (["--output", "model.bin"], "must end in .xml"),
+    ],
+)
+def test_what_cannot_be_quantised_is_named(cache, capsys, arguments, message) -> None:
+    pytest.importorskip("nncf")
+    assert main(["quantize", *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert not cache.exists()
+
+
+def test_int8_needs_openvino() -> None:
+    with pytest.raises(ValueError, match="needs the backend 'openvino'"):
+        SuperPointExtractor.from_pretrained("random", device="cpu", backend="torch", precision="int8")
