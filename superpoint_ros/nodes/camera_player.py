@@ -1,4 +1,4 @@
-"""A camera without a camera: publishes a video, images, a V4L2 device, a bag or a virtual camera as image topics."""
+"""A camera without a camera: publishes a video, images, a V4L2 device, a bag or a simulation as image topics."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from typing import Any
 
 import cv2
 import rclpy
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Path as NavPath
 from rclpy.duration import Duration
 from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
@@ -24,7 +27,10 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from superpoint_ros.geometry.pose import INITIAL_POSE, Pose
+
 from .parameters import TOPIC_PREFIX, check, declare, parameter
+from .pose_messages import pose_message
 from .qos import overridable
 from .sources import CameraCalibration, Frame, FrameFormat, Source, SourceError, looped, open_source, silence_opencv
 
@@ -39,7 +45,8 @@ class PlayerSettings:
     source: str = parameter(
         "virtual",
         "What to play: a video file, an image, an image folder, a V4L2 camera (/dev/videoN), a bag (folder, .mcap, "
-        ".db3) or 'virtual', a camera that moves along a wall of photographs.",
+        ".db3), 'virtual', a camera that moves along a wall of photographs, or 'room' or 'room:FLIGHT', a camera that "
+        "flies through a room (docs/odometry.md lists the flights).",
     )
     camera_name: str = parameter(
         "camera",
@@ -47,11 +54,21 @@ class PlayerSettings:
         accepts=lambda name: TOPIC_PREFIX.fullmatch(name) is not None,
         constraint="a text that can start a topic name",
     )
+    stereo: bool = parameter(
+        False,
+        "Play both cameras of the room: left/image_raw and right/image_raw with their camera_info, whatever "
+        "camera_name says.",
+    )
     frame_id: str = parameter("", "frame_id of the headers; empty for <camera_name>_optical_frame.")
+    ground_truth_frame: str = parameter(
+        "odom",
+        "frame_id of the true poses of a simulated camera. Its origin is the first pose, x forward, y left, z up, as "
+        "that of the odometry.",
+    )
     rate: float = parameter(
         0.0,
-        "Frames per second; 0 keeps the timing of the source: a video's rate, a bag's stamps, a camera's own rate, and "
-        "30 for the others.",
+        "Frames per second; 0 keeps the timing of the source: a video's rate, a bag's stamps, a camera's own rate, 10 "
+        "for the room, and 30 for the others.",
         minimum=0.0,
         maximum=1000.0,
     )
@@ -79,7 +96,9 @@ class PlayerSettings:
         "knows (bags, virtual), or says uncalibrated.",
     )
     bag_topic: str = parameter("", "Image topic of a bag; empty for its first one by name.")
-    seed: int = parameter(0, "Path and photographs of the virtual camera.", minimum=0, maximum=2**31 - 1)
+    seed: int = parameter(
+        0, "Path and photographs of the virtual camera, photographs of the room.", minimum=0, maximum=2**31 - 1
+    )
     wait_for_subscribers: int = parameter(
         0, "Publish the first frame only when so many subscribers to the images are there.", minimum=0, maximum=100
     )
@@ -96,7 +115,13 @@ class PlayerSettings:
     def open(self) -> Source:
         """Find the source; `SourceError` if there is none."""
         return open_source(
-            self.source, rate=self.rate, width=self.width, height=self.height, topic=self.bag_topic, seed=self.seed
+            self.source,
+            rate=self.rate,
+            width=self.width,
+            height=self.height,
+            topic=self.bag_topic,
+            seed=self.seed,
+            stereo=self.stereo,
         )
 
     def frames(self, source: Source) -> Iterator[Frame]:
@@ -119,14 +144,13 @@ def _calibrated(frames: Iterable[Frame], calibration: CameraCalibration) -> Iter
 
 
 class CameraPublisher:
-    """Publishes frames and their calibration, stamped with the node's clock."""
+    """Publishes the frames of one camera and their calibration."""
 
-    def __init__(self, node: Node, settings: PlayerSettings) -> None:
-        self._clock = node.get_clock()
+    def __init__(self, node: Node, settings: PlayerSettings, name: str) -> None:
         self._settings = settings
-        self._frame_id = settings.frame_id or f"{settings.camera_name}_optical_frame"
+        self.frame_id = settings.frame_id or f"{name}_optical_frame"
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy[settings.reliability.upper()])
-        topic = f"{settings.camera_name}/image_raw"
+        topic = f"{name}/image_raw"
         compressed = settings.image_transport == "compressed"
         self.images: Publisher[Any] = (
             node.create_publisher(CompressedImage, f"{topic}/compressed", qos, qos_overriding_options=overridable())
@@ -134,11 +158,11 @@ class CameraPublisher:
             else node.create_publisher(Image, topic, qos, qos_overriding_options=overridable())
         )
         self._message = self._compressed_message if compressed else self._image_message
-        self.infos: Publisher[Any] = node.create_publisher(CameraInfo, f"{settings.camera_name}/camera_info", qos)
+        self.infos: Publisher[Any] = node.create_publisher(CameraInfo, f"{name}/camera_info", qos)
 
-    def publish(self, frame: Frame) -> None:
-        """Publish one frame now."""
-        header = Header(stamp=self._clock.now().to_msg(), frame_id=self._frame_id)
+    def publish(self, frame: Frame, stamp: Time) -> None:
+        """Publish one frame."""
+        header = Header(stamp=stamp, frame_id=self.frame_id)
         height, width = frame.image.shape[:2]
         self.images.publish(self._message(header, frame))
         self.infos.publish(_camera_info(header, frame.calibration or CameraCalibration.uncalibrated(width, height)))
@@ -178,6 +202,29 @@ def _camera_info(header: Header, calibration: CameraCalibration) -> CameraInfo:
     )
 
 
+class GroundTruthPublisher:
+    """Publishes where a simulated camera truly is, seen from its first pose: ground_truth/pose, ground_truth/path."""
+
+    def __init__(self, node: Node, frame_id: str) -> None:
+        self._poses: Publisher[Any] = node.create_publisher(PoseStamped, "ground_truth/pose", QoSProfile(depth=10))
+        self._paths: Publisher[Any] = node.create_publisher(NavPath, "ground_truth/path", QoSProfile(depth=1))
+        self._path = NavPath()
+        self._path.header.frame_id = frame_id
+        self._origin: Pose | None = None
+
+    def publish(self, pose: Pose, stamp: Time) -> None:
+        """Publish the pose of the (left) camera's optical frame."""
+        if self._origin is None:
+            self._origin = INITIAL_POSE @ pose.inverse()
+        message = PoseStamped(header=Header(stamp=stamp, frame_id=self._path.header.frame_id))
+        message.pose = pose_message(self._origin @ pose)
+        self._poses.publish(message)
+        self._path.header.stamp = stamp
+        self._path.poses.append(message)
+        if self._paths.get_subscription_count() > 0:
+            self._paths.publish(self._path)
+
+
 @dataclass
 class Schedule:
     """When frames are due, in seconds of the monotonic clock.
@@ -202,7 +249,11 @@ class CameraPlayer:
         self._stop = stop
         self._settings = settings
         self._logger = node.get_logger()
-        self._publisher = CameraPublisher(node, settings)
+        self._clock = node.get_clock()
+        names = ("left", "right") if settings.stereo else (settings.camera_name,)
+        self._publishers = [CameraPublisher(node, settings, name) for name in names]
+        self._ground_truth: GroundTruthPublisher | None = None
+        self._node = node
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
 
@@ -222,19 +273,31 @@ class CameraPlayer:
         self._wait_for_subscribers()
         count = 0
         while frame is not None and not self._stop.is_set():
-            self._publisher.publish(frame)
+            self._publish(frame)
             count += 1
             frame = next(frames, None)
             if frame is not None:
                 self._spin_until(schedule.due(frame.offset, time.monotonic()))
         # What a reliable publisher still holds back would be lost with the node.
-        for publisher in (self._publisher.images, self._publisher.infos):
-            publisher.wait_for_all_acked(Duration(seconds=2))
+        for camera in self._publishers:
+            for publisher in (camera.images, camera.infos):
+                publisher.wait_for_all_acked(Duration(seconds=2))
         return count
 
+    def _publish(self, frame: Frame) -> None:
+        """Publish everything that belongs to one moment with one stamp, the true pose first."""
+        stamp = self._clock.now().to_msg()
+        if frame.pose is not None:
+            if self._ground_truth is None:
+                self._ground_truth = GroundTruthPublisher(self._node, self._settings.ground_truth_frame)
+            self._ground_truth.publish(frame.pose, stamp)
+        for camera, seen in zip(self._publishers, (frame, frame.right)):
+            if seen is not None:
+                camera.publish(seen, stamp)
+
     def _wait_for_subscribers(self) -> None:
-        images, wanted = self._publisher.images, self._settings.wait_for_subscribers
-        while images.get_subscription_count() < wanted and not self._stop.is_set():
+        cameras, wanted = self._publishers, self._settings.wait_for_subscribers
+        while min(c.images.get_subscription_count() for c in cameras) < wanted and not self._stop.is_set():
             self._executor.spin_once(timeout_sec=0.02)
 
     def _spin_until(self, due: float) -> None:

@@ -1,4 +1,4 @@
-"""Writes config/detector.yaml and docs/parameters.md from the declarations.
+"""Writes the files config/<node>.yaml and docs/parameters.md from the declarations.
 
 Run it from the repository's root after a change: ``python -m superpoint_ros.nodes.parameter_docs``.
 """
@@ -9,6 +9,8 @@ from pathlib import Path
 
 from .camera_player import PlayerSettings
 from .detector_parameters import DetectorParameters
+from .matcher_parameters import MatcherParameters
+from .odometry_parameters import OdometryParameters
 from .parameters import markdown_table, yaml_file
 
 _YAML_INTRODUCTION = """\
@@ -16,6 +18,17 @@ All parameters of the detector with their defaults. Copy the file, keep the line
   ros2 launch superpoint_ros detector.launch.py params_file:=/path/to/detector.yaml
 Live parameters also change while the node runs: ros2 param set /detector threshold 0.01
 Made from superpoint_ros/nodes/detector_parameters.py by python -m superpoint_ros.nodes.parameter_docs."""
+
+_MATCHER_YAML_INTRODUCTION = """\
+All parameters of the matcher with their defaults. Copy the file, keep the lines you change, and pass it on:
+  ros2 launch superpoint_ros matcher.launch.py params_file:=/path/to/matcher.yaml
+Live parameters also change while the node runs: ros2 param set /matcher max_ratio 0.9
+Made from superpoint_ros/nodes/matcher_parameters.py by python -m superpoint_ros.nodes.parameter_docs."""
+
+_ODOMETRY_YAML_INTRODUCTION = """\
+All parameters of the odometry with their defaults. Copy the file, keep the lines you change, and pass it on:
+  ros2 launch superpoint_ros odometry.launch.py params_file:=/path/to/odometry.yaml
+Made from superpoint_ros/nodes/odometry_parameters.py by python -m superpoint_ros.nodes.parameter_docs."""
 
 _DOCUMENT = """\
 # Parameters
@@ -30,6 +43,16 @@ change is refused with that reason. A value that is not allowed is refused and c
 atomically either all are taken or none.
 
 {detector}
+## matcher
+
+`config/matcher.yaml` holds the same values. What is said of the detector's parameters holds here too.
+
+{matcher}
+## odometry
+
+`config/odometry.yaml` holds the same values. Read once, at the start of the node.
+
+{odometry}
 ## camera_player
 
 Read once, at the start of the node.
@@ -39,9 +62,16 @@ Read once, at the start of the node.
 
 def documents() -> dict[str, str]:
     """Return the generated files: text by path in the repository."""
-    tables = {"detector": markdown_table(DetectorParameters), "player": markdown_table(PlayerSettings, read_only=True)}
+    tables = {
+        "detector": markdown_table(DetectorParameters),
+        "matcher": markdown_table(MatcherParameters),
+        "odometry": markdown_table(OdometryParameters, read_only=True),
+        "player": markdown_table(PlayerSettings, read_only=True),
+    }
     return {
         "config/detector.yaml": yaml_file(DetectorParameters, _YAML_INTRODUCTION),
+        "config/matcher.yaml": yaml_file(MatcherParameters, _MATCHER_YAML_INTRODUCTION),
+        "config/odometry.yaml": yaml_file(OdometryParameters, _ODOMETRY_YAML_INTRODUCTION, read_only=True),
         "docs/parameters.md": _DOCUMENT.format(**tables),
     }
 

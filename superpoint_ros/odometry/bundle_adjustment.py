@@ -152,8 +152,8 @@ def adjust(
 ) -> Adjustment:
     """Move poses and landmarks so that they explain the observations best.
 
-    Bundle adjustment with a smooth robust loss: the Jacobian is sparse, SciPy's ``least_squares`` finds the steps (trust
-    region, LSMR).
+    Bundle adjustment with a smooth robust loss: the Jacobian is sparse, SciPy's ``least_squares`` finds the steps
+    (trust region, LSMR).
 
     Parameters
     ----------

@@ -33,6 +33,7 @@ from superpoint_ros.nodes.sources import (
     looped,
     open_source,
 )
+from superpoint_ros.simulation.flights import FLIGHTS
 
 
 @pytest.mark.parametrize(("rate", "period"), [(0.0, 0.1), (20.0, 0.05)])
@@ -290,3 +291,29 @@ def test_bag_with_another_topic(tmp_path):
     bag = two_camera_bag(tmp_path / "bag")
     with pytest.raises(SourceError, match="no image topic /up in the bag, it has /left/image_raw, /right"):
         list(open_source(str(bag), topic="/up"))
+
+
+def test_the_room_is_seen_by_one_camera_or_two_with_exact_poses():
+    mono, stereo = (open_source("room:fast", width=64, seed=2, stereo=stereo) for stereo in (False, True))
+    one, two = (list(itertools.islice(source, 3)) for source in (mono, stereo))
+    for index, (left, pair) in enumerate(zip(one, two)):
+        assert left.offset == pair.offset == pytest.approx(index / 10)
+        np.testing.assert_array_equal(left.pose.matrix, FLIGHTS["fast"].path.pose(left.offset).matrix)
+        assert left.right is None
+        assert pair.right.image.shape == left.image.shape == (48, 64, 3)
+        assert (pair.right.image != pair.image).any()
+        baseline = -pair.right.calibration.p[3] / pair.right.calibration.p[0]
+        assert baseline == pytest.approx(0.12)
+        assert pair.right.calibration.k == pair.calibration.k == left.calibration.k
+    grey = FrameFormat("mono8", 32).apply(two[0])
+    assert grey.image.shape == grey.right.image.shape == (24, 32)
+    assert grey.right.calibration.p[3] == pytest.approx(two[0].right.calibration.p[3] / 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "stereo", "message"),
+    [("room:nowhere", False, "no such flight"), ("virtual", True, "only the simulated room")],
+)
+def test_what_the_room_is_not(source, stereo, message):
+    with pytest.raises(SourceError, match=message):
+        open_source(source, stereo=stereo)

@@ -69,7 +69,7 @@ def test_everything_is_installed(distribution: str) -> None:
         for path in (ROOT / top).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    executables = {install / "lib/superpoint_ros" / name for name in ("detector", "camera_player")}
+    executables = {install / "lib/superpoint_ros" / name for name in ("detector", "matcher", "odometry", "camera_player")}
     missing = sorted(str(path) for path in sources | executables if not path.is_file())
     assert not missing, f"run: make build ROS_DISTRO={distribution}"
 
@@ -142,12 +142,13 @@ def test_ros_env_follows_the_same_rule(distribution: str, chosen: dict[str, str]
     assert found == {**chosen, **profile}
 
 
-def test_rviz_shows_images_and_keypoints() -> None:
-    rviz = yaml.safe_load((ROOT / "config" / "detector.rviz").read_text())
+@pytest.mark.parametrize(("name", "overlay"), [("detector", "keypoints_image"), ("matcher", "tracks_image")])
+def test_rviz_shows_images_and_overlay(name: str, overlay: str) -> None:
+    rviz = yaml.safe_load((ROOT / "config" / f"{name}.rviz").read_text())
     displays = rviz["Visualization Manager"]["Displays"]
     topics = {display["Topic"]["Value"] for display in displays if display["Enabled"]}
-    assert topics == {"/camera/image_raw", "/camera/keypoints_image"}
-    launch_file = (ROOT / "launch" / "detector.launch.py").read_text()
+    assert topics == {"/camera/image_raw", f"/camera/{overlay}"}
+    launch_file = (ROOT / "launch" / f"{name}.launch.py").read_text()
     assert all(f'"{topic}"' in launch_file for topic in topics), "the launch file leads these to the camera at hand"
 
 

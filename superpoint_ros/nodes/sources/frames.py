@@ -13,6 +13,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from superpoint_ros.geometry.pose import Pose
+
 DEFAULT_RATE = 30.0
 """Frames per second of sources that have no timing of their own."""
 
@@ -94,6 +96,11 @@ class CameraCalibration:
             reason = " ".join(str(error).split())
             raise SourceError(f"camera calibration {path}: not the YAML of camera_calibration: {reason}") from None
 
+    def right_of(self, baseline: float) -> CameraCalibration:
+        """The calibration of a second, rectified camera, `baseline` metres to the right of this one."""
+        shifted = (*self.p[:3], -self.p[0] * baseline, *self.p[4:])
+        return replace(self, p=shifted)
+
     def resized(self, width: int, height: int) -> CameraCalibration:
         """The calibration of the same images after resizing them to `width` x `height` pixels."""
         scale = np.diag([width / self.width, height / self.height, 1.0])
@@ -129,11 +136,17 @@ class Frame:
         Seconds since the first frame of the source.
     calibration : CameraCalibration or None
         None where the source knows none.
+    pose : Pose or None
+        Where the camera's optical frame truly is, in a frame of the source's; None where the source does not know.
+    right : Frame or None
+        What the right camera of a stereo pair sees at the same time.
     """
 
     image: NDArray[np.uint8]
     offset: float
     calibration: CameraCalibration | None = None
+    pose: Pose | None = None
+    right: Frame | None = None
 
 
 class Source(Protocol):
@@ -174,7 +187,8 @@ class FrameFormat:
         conversion = _CONVERSIONS[self.encoding][image.ndim == 3]
         if conversion is not None:
             image = np.asarray(cv2.cvtColor(image, conversion), np.uint8)
-        return replace(frame, image=image, calibration=calibration)
+        right = frame.right and self.apply(frame.right)
+        return replace(frame, image=image, calibration=calibration, right=right)
 
     def _size(self, width: int, height: int) -> tuple[int, int]:
         if self.width and self.height:

@@ -1,0 +1,95 @@
+"""From a simulated stereo camera over detector and odometry to poses, each a process of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: make build, then scripts/ros_env python -m pytest")
+pytest.importorskip("superpoint_ros.msg", reason="the messages are not built: make build")
+pytest.importorskip("torch", reason="the detector needs PyTorch")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry, Path
+from node_testing import latest_status, values
+from sensor_msgs.msg import PointCloud2
+
+from superpoint_ros.nodes.pose_messages import pose_from_message
+
+LARGEST_ERROR = 0.05
+"""Metres between estimated and true position, on a way of about half a metre."""
+
+
+def _by_stamp(messages):
+    return {(message.header.stamp.sec, message.header.stamp.nanosec): message for message in messages}
+
+
+def _position(message):
+    return pose_from_message(message).position
+
+
+def test_a_simulated_stereo_camera_is_followed(probe, start_node):
+    frames = 16
+    poses = probe.collect(Odometry, "odometry")
+    paths, clouds = probe.collect(Path, "path"), probe.collect(PointCloud2, "landmarks")
+    truth = probe.collect(PoseStamped, "ground_truth/pose")
+    reports = probe.collect(DiagnosticArray, "/diagnostics")
+    cameras = ["left", "right"]
+    odometry = start_node("odometry", {"cameras": cameras})
+    start_node("detector", {"cameras": cameras, "frame_policy": "all", "max_keypoints": 500})
+    for name in cameras:
+        probe.wait_until(lambda name=name: probe.count_subscribers(f"{name}/image_raw") > 0, "the detector")
+        probe.wait_until(lambda name=name: probe.count_subscribers(f"{name}/keypoints") > 0, "the odometry")
+    player = start_node(
+        "camera_player",
+        {
+            "source": "room:stroll",
+            "stereo": True,
+            "width": 320,
+            "rate": 3.0,
+            "encoding": "mono8",
+            "max_frames": frames,
+            "wait_for_subscribers": 1,
+        },
+    )
+    probe.wait_until(lambda: player.process.poll() == 0, "the end of the flight")
+    probe.wait_until(lambda: len(truth) >= frames - 1 and poses and _caught_up(poses, truth), "the last pose")
+    true = _by_stamp(truth)
+    # Discovery may cost the first frames; odometry's origin is the first pose that it saw.
+    origin = pose_from_message(poses[0].pose.pose) @ pose_from_message(true[_stamp(poses[0])].pose).inverse()
+    errors = [
+        np.linalg.norm((origin @ pose_from_message(true[stamp].pose)).position - _position(message.pose.pose))
+        for stamp, message in _by_stamp(poses).items()
+    ]
+    assert len(errors) >= frames - 4
+    assert max(errors) < LARGEST_ERROR
+    way = np.linalg.norm(_position(truth[-1].pose) - _position(truth[0].pose))
+    assert way > 3 * LARGEST_ERROR, "or standing still would pass"
+    assert (poses[-1].header.frame_id, poses[-1].child_frame_id) == ("odom", "left_optical_frame")
+    covariance = np.reshape(poses[-1].pose.covariance, (6, 6))
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+    assert paths[-1].poses
+    assert clouds[-1].width > 100
+    assert "new map (stereo, baseline 0.12 m" in odometry.output
+    probe.wait_until(
+        lambda: (status := latest_status(reports, "odometry")) and values(status)["state"] == "tracking",
+        "diagnostics of the odometry",
+    )
+    assert odometry.stop() == 0
+    assert "Traceback" not in odometry.output
+
+
+def _stamp(message):
+    return message.header.stamp.sec, message.header.stamp.nanosec
+
+
+def _caught_up(poses, truth) -> bool:
+    return _stamp(poses[-1]) == _stamp(truth[-1])
+
+
+def test_a_bad_parameter_takes_one_line(start_node):
+    node = start_node("odometry", {"cameras": ["left", "middle", "right"]})
+    assert node.process.wait(60) == 1
+    (line,) = node.output.splitlines()
+    assert line.startswith("odometry: cameras must be one or two different names")
