@@ -69,7 +69,9 @@ def test_everything_is_installed(distribution: str) -> None:
         for path in (ROOT / top).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    executables = {install / "lib/superpoint_ros" / name for name in ("detector", "matcher", "odometry", "camera_player")}
+    executables = {
+        install / "lib/superpoint_ros" / name for name in ("detector", "matcher", "odometry", "camera_player")
+    }
     missing = sorted(str(path) for path in sources | executables if not path.is_file())
     assert not missing, f"run: make build ROS_DISTRO={distribution}"
 
