@@ -1,0 +1,210 @@
+"""Odometry on sequences, one detector as good as the other, judged by evo."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence as List
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..geometry import Matches
+from ..geometry.pose import Pose
+from ..odometry import Odometry, OdometryCamera, State, monocular_frame, stereo_frame
+from .detectors import Detector, LocalFeatures, match_features
+from .sequences import Sequence
+
+Trajectory = tuple[tuple[float, Pose], ...]
+
+_MOST_TIME_DIFFERENCE = 0.02  # seconds between an image and its true pose
+
+
+@dataclass(frozen=True)
+class OdometryResult:
+    """One detector on one sequence; errors in metres, nan where too little was tracked.
+
+    Attributes
+    ----------
+    mode : str
+        "stereo" or "mono". Monocular trajectories are compared up to scale.
+    frames, tracked, lost : int
+        All frames, those with a pose, and those without after the beginning.
+    losses : int
+        How often tracking was lost.
+    ate : float
+        Absolute trajectory error, RMSE after alignment.
+    rpe : float
+        Relative pose error of the position between successive tracked frames, RMSE.
+    way : float
+        Length of the true trajectory.
+    estimated : tuple of (float, Pose)
+        What was tracked.
+    """
+
+    sequence: str
+    detector: str
+    mode: str
+    frames: int
+    tracked: int
+    lost: int
+    losses: int
+    ate: float
+    rpe: float
+    way: float
+    estimated: Trajectory
+
+
+def check_evo() -> None:
+    """Raise ``ValueError`` unless the evo programs can be called."""
+    _evo("ape")
+
+
+def run_odometry_benchmark(
+    sequences: List[Sequence], detectors: List[Detector], modes: List[str], max_keypoints: int
+) -> list[OdometryResult]:
+    """Measure every detector on every sequence; features are found once and used in all modes."""
+    check_evo()
+    results = []
+    for sequence in sequences:
+        trackers = {
+            detector.name: [_Tracker(sequence, detector, mode) for mode in modes if _can(sequence, mode)]
+            for detector in detectors
+        }
+        for time, images in tqdm(sequence.frames(), sequence.name, total=sequence.length, unit="frame"):
+            for detector in detectors:
+                features = [detector.detect(image).best(max_keypoints) for image in images]
+                for tracker in trackers[detector.name]:
+                    tracker.add(time, features)
+        results += [tracker.result() for each in trackers.values() for tracker in each]
+    return results
+
+
+def _can(sequence: Sequence, mode: str) -> bool:
+    return mode == "mono" or len(sequence.rectifiers) == 2
+
+
+class _Tracker:
+    """Odometry over one sequence."""
+
+    def __init__(self, sequence: Sequence, detector: Detector, mode: str) -> None:
+        self._sequence, self._detector, self._mode = sequence, detector, mode
+        self._camera = sequence.camera if mode == "stereo" else OdometryCamera(sequence.camera.matrix)
+        self._match = partial(_match, detector)
+        self._odometry = Odometry(self._camera, match=self._match)
+        self._states: list[State] = []
+        self._poses: list[tuple[float, Pose]] = []
+
+    def add(self, time: float, features: list[LocalFeatures]) -> None:
+        """Take the features of the next frame."""
+        eyes = [
+            monocular_frame(rectifier.rectify(found.keypoints), found.descriptors)
+            for rectifier, found in zip(self._sequence.rectifiers, features)
+        ]
+        frame = stereo_frame(eyes[0], eyes[1], self._camera, self._match) if self._mode == "stereo" else eyes[0]
+        update = self._odometry.process(frame)
+        self._states.append(update.state)
+        if update.pose is not None:
+            self._poses.append((time, update.pose))
+
+    def result(self) -> OdometryResult:
+        """Judge the trajectory."""
+        begun = self._states.index(State.TRACKING) if State.TRACKING in self._states else len(self._states)
+        after = [state is not State.TRACKING for state in self._states[begun:]]
+        estimated = tuple(self._poses)
+        ate, rpe = _errors(self._sequence.truth, estimated, scale=self._mode == "mono")
+        positions = np.array([pose.position for _, pose in self._sequence.truth])
+        return OdometryResult(
+            sequence=self._sequence.name,
+            detector=self._detector.name,
+            mode=self._mode,
+            frames=len(self._states),
+            tracked=len(estimated),
+            lost=sum(after),
+            losses=sum(now and not before for before, now in pairwise(after)),
+            ate=ate,
+            rpe=rpe,
+            way=float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum()),
+            estimated=estimated,
+        )
+
+
+def _match(detector: Detector, descriptors0: NDArray[Any], descriptors1: NDArray[Any]) -> Matches:
+    """Mutual nearest neighbours in the detector's own norm."""
+    first, second = (
+        LocalFeatures(np.empty((len(rows), 2), np.float32), np.empty(len(rows), np.float32), rows)
+        for rows in (descriptors0, descriptors1)
+    )
+    return match_features(first, second, detector.norm)
+
+
+def _errors(truth: Trajectory, estimated: Trajectory, scale: bool) -> tuple[float, float]:
+    """ATE and RPE in metres, from the programs evo_ape and evo_rpe."""
+    if len(estimated) < 3:
+        return float("nan"), float("nan")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, name) for name in ("truth.txt", "estimated.txt")]
+        for path, trajectory in zip(paths, (truth, estimated)):
+            write_tum(path, trajectory)
+        align = ["--align", *(["--correct_scale"] if scale else [])]
+        return _rmse("ape", paths, align), _rmse("rpe", paths, [*align, "--delta", "1", "--delta_unit", "f"])
+
+
+def _rmse(metric: str, paths: list[Path], options: list[str]) -> float:
+    result = paths[0].with_name(f"{metric}.zip")
+    command = [_evo(metric), "tum", *map(str, paths), *options, "--t_max_diff", str(_MOST_TIME_DIFFERENCE)]
+    done = subprocess.run([*command, "--save_results", str(result)], capture_output=True, text=True, check=False)
+    if done.returncode or not result.is_file():
+        return float("nan")  # nothing to compare: too few poses at the same times, or no motion
+    with zipfile.ZipFile(result) as archive:
+        return float(json.loads(archive.read("stats.json"))["rmse"])
+
+
+def _evo(metric: str) -> str:
+    """Find evo's program; beside Python first, for a virtual environment that is not activated."""
+    name = f"evo_{metric}"
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        raise ValueError(f"{name} is not installed, which measures trajectories: pip install evo")
+    return found
+
+
+def write_tum(path: Path, trajectory: Trajectory) -> None:
+    """Write a trajectory as text in TUM's format: time, position, quaternion (x, y, z, w)."""
+    lines = (
+        " ".join(f"{value:.9f}" for value in (time, *pose.position, *pose.quaternion)) for time, pose in trajectory
+    )
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def odometry_table(results: List[OdometryResult]) -> str:
+    """Markdown tables, one a mode: a line for each sequence, and of each detector ATE, RPE and lost frames."""
+    sections = []
+    for mode in dict.fromkeys(result.mode for result in results):
+        chosen = {(result.sequence, result.detector): result for result in results if result.mode == mode}
+        detectors = list(dict.fromkeys(detector for _, detector in chosen))
+        head = ["sequence", "way [m]", *detectors]
+        rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+        for sequence in dict.fromkeys(sequence for sequence, _ in chosen):
+            found = [chosen[sequence, detector] for detector in detectors]
+            rows.append([sequence, f"{found[0].way:.1f}", *map(_cell, found)])
+        table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        sections.append(f"### {mode}: ATE [cm], RPE [mm], lost frames (losses)\n\n{table}")
+    return "\n".join(sections)
+
+
+def _cell(result: OdometryResult) -> str:
+    lost = f"{result.lost} ({result.losses})" if result.lost else "0"
+    if not np.isfinite(result.ate):
+        return f"no trajectory, {lost}"
+    return f"{100 * result.ate:.2f}, {1000 * result.rpe:.1f}, {lost}"

@@ -1,0 +1,145 @@
+"""Sequences in three layouts, and odometry on them judged by evo."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from superpoint_ros.__main__ import main
+from superpoint_ros.evaluation.datasets import DatasetError
+from superpoint_ros.evaluation.detectors import classical_detector
+from superpoint_ros.evaluation.odometry_benchmark import run_odometry_benchmark
+from superpoint_ros.evaluation.sequences import (
+    SIMULATED_BASELINE,
+    Sequence,
+    open_sequence,
+    simulated_sequences,
+)
+from superpoint_ros.geometry.pose import Pose, rotation_matrix
+
+needs_evo = pytest.mark.skipif(
+    shutil.which("evo_ape", path=str(Path(sys.executable).parent)) is None and shutil.which("evo_ape") is None,
+    reason="evo is not installed: pip install evo",
+)
+
+ORB = classical_detector("orb")
+LENGTH, SIZE = 8, (320, 240)
+MOUNT = Pose(rotation_matrix([0.1, -0.2, 0.3]), np.array([0.05, 0.02, -0.01]))
+"""Of the left camera on the body of the EuRoC layout."""
+
+
+@pytest.fixture(scope="module")
+def flight() -> Sequence:
+    return simulated_sequences(["stroll"], LENGTH / 10, SIZE, seed=0)[0]
+
+
+def write_tum_layout(folder: Path, flight: Sequence) -> Path:
+    (folder / "rgb").mkdir(parents=True)
+    matrix = flight.camera.matrix
+    (folder / "calibration.txt").write_text(f"{matrix[0, 0]} {matrix[1, 1]} {matrix[0, 2]} {matrix[1, 2]}\n")
+    lines = ["# color images"]
+    for time, images in flight.frames():
+        cv2.imwrite(str(folder / "rgb" / f"{time:.6f}.png"), images[0])
+        lines.append(f"{time:.6f} rgb/{time:.6f}.png")
+    (folder / "rgb.txt").write_text("\n".join(lines) + "\n")
+    truth = [f"{time:.6f} {_numbers(*pose.position, *pose.quaternion)}" for time, pose in flight.truth]
+    (folder / "groundtruth.txt").write_text("# ground truth\n" + "\n".join(truth) + "\n")
+    return folder
+
+
+def write_euroc_layout(folder: Path, flight: Sequence) -> Path:
+    """The truth is that of a body; the right camera is turned a little against the left one."""
+    matrix = flight.camera.matrix
+    right = MOUNT @ Pose(np.eye(3), np.array([SIMULATED_BASELINE, 0, 0]))
+    frames = list(flight.frames())
+    for eye, mount in (("cam0", MOUNT), ("cam1", right)):
+        (folder / "mav0" / eye / "data").mkdir(parents=True)
+        transform = ", ".join(map(str, mount.matrix.ravel()))
+        (folder / "mav0" / eye / "sensor.yaml").write_text(
+            f"T_BS:\n  rows: 4\n  cols: 4\n  data: [{transform}]\nresolution: [{SIZE[0]}, {SIZE[1]}]\n"
+            f"intrinsics: [{matrix[0, 0]}, {matrix[1, 1]}, {matrix[0, 2]}, {matrix[1, 2]}]\n"
+            "distortion_model: radial-tangential\ndistortion_coefficients: [0.0, 0.0, 0.0, 0.0]\n"
+        )
+        lines = ["#timestamp [ns],filename"]
+        for time, images in frames:
+            stamp = round((time + 1) * 1e9)
+            cv2.imwrite(str(folder / "mav0" / eye / "data" / f"{stamp}.png"), images[eye == "cam1"])
+            lines.append(f"{stamp},{stamp}.png")
+        (folder / "mav0" / eye / "data.csv").write_text("\n".join(lines) + "\n")
+    truth = ["#timestamp, p_RS_R_x [m], ..."]
+    for time, pose in flight.truth:
+        body = pose @ MOUNT.inverse()
+        x, y, z, w = body.quaternion
+        truth.append(f"{round((time + 1) * 1e9)},{_numbers(*body.position, w, x, y, z, separator=',')},0,0,0")
+    (folder / "mav0" / "state_groundtruth_estimate0").mkdir()
+    (folder / "mav0" / "state_groundtruth_estimate0" / "data.csv").write_text("\n".join(truth) + "\n")
+    return folder
+
+
+def _numbers(*values: float, separator: str = " ") -> str:
+    return separator.join(f"{value:.9f}" for value in values)
+
+
+def test_the_layouts_say_what_was_written(flight: Sequence, tmp_path: Path) -> None:
+    tum = open_sequence(write_tum_layout(tmp_path / "tum", flight))
+    euroc = open_sequence(write_euroc_layout(tmp_path / "euroc", flight))
+    assert (tum.name, euroc.name) == ("tum", "euroc")
+    for sequence, shift in ((tum, 0), (euroc, 1)):
+        assert sequence.length == LENGTH
+        for (time, images), (true_time, expected) in zip(sequence.frames(), flight.frames()):
+            assert time == pytest.approx(true_time + shift)
+            for image, other in zip(images, expected):
+                np.testing.assert_array_equal(image, other)
+        for (time, pose), (true_time, expected_pose) in zip(sequence.truth, flight.truth):
+            assert time == pytest.approx(true_time + shift)
+            np.testing.assert_allclose(pose.matrix, expected_pose.matrix, atol=1e-6)
+    assert euroc.camera.baseline == pytest.approx(SIMULATED_BASELINE)
+    points = np.random.default_rng(0).uniform(0, 200, (20, 2))
+    for rectifier in (*tum.rectifiers, *euroc.rectifiers):
+        np.testing.assert_allclose(rectifier.rectify(points), points, atol=1e-2)
+
+
+@needs_evo
+def test_odometry_follows_every_layout(flight: Sequence, tmp_path: Path) -> None:
+    euroc = open_sequence(write_euroc_layout(tmp_path / "euroc", flight))
+    results = run_odometry_benchmark([flight, euroc], [ORB], ["stereo"], 500)
+    assert [result.sequence for result in results] == ["stroll", "euroc"]
+    for result in results:
+        assert result.tracked == result.frames == LENGTH
+        assert result.way > 0.15
+        assert result.ate < 0.02
+        assert result.rpe < 0.03
+
+
+@needs_evo
+def test_the_command_writes_tables_and_trajectories(flight: Sequence, tmp_path: Path) -> None:
+    folder = write_tum_layout(tmp_path / "tum", flight)
+    output = tmp_path / "out"
+    command = ["evaluate", "odometry", "--dataset", str(folder), "simulated", "--flights", "slow", "--seconds", "0.5"]
+    assert main([*command, "--width", "320", "--detectors", "orb", "sift", "--output", str(output)]) == 0
+    table = (output / "odometry.md").read_text()
+    assert "| slow |" in table
+    assert "| tum |" in table
+    assert "### stereo" in table
+    assert {path.name for path in (output / "trajectories").iterdir()} >= {"slow_truth.txt", "slow_ORB_stereo.txt"}
+    assert (output / "odometry_stereo.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: None, "neither TUM RGB-D layout"),
+        (lambda folder: (folder / "rgb.txt").write_text("# nothing\n"), "rgb.txt: expected lines of 2 fields"),
+        (lambda folder: (folder / "rgb.txt").write_text("0.0 a.png\n"), "calibration.txt: missing"),
+        (lambda folder: (folder / "mav0" / "cam0").mkdir(parents=True), "sensor.yaml: No such file"),
+    ],
+)
+def test_what_is_no_sequence_is_named(prepare, message: str, tmp_path: Path) -> None:
+    prepare(tmp_path)
+    with pytest.raises(DatasetError, match=message):
+        open_sequence(tmp_path)
