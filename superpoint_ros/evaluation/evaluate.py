@@ -20,6 +20,7 @@ from .pose_benchmark import PoseProtocol, read_pairs, run_pose_benchmark
 from .pose_benchmark import summarize as summarize_pose
 from .precision_benchmark import precision_table, run_precision_benchmark
 from .precision_benchmark import summarize as summarize_precision
+from .rendered_pairs import write_rendered_pairs
 from .report import homography_tables, pose_table, software_versions, write_json
 
 SUPERPOINT = "superpoint"
@@ -41,8 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, default=Path("evaluation_output"), help="folder (default: %(default)s)"
     )
     pose = benchmarks.add_parser("pose", help="image pairs with intrinsics and known relative pose")
-    pose.add_argument("--pairs", type=Path, required=True, metavar="FILE", help="pair list in SuperGlue's format")
-    pose.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder that its names refer to")
+    pose.add_argument(
+        "--pairs", type=Path, metavar="FILE", help="pair list in SuperGlue's format (default: pairs rendered in a room)"
+    )
+    pose.add_argument("--images", type=Path, metavar="DIR", help="folder that its names refer to (default: the list's)")
+    pose.add_argument("--count", type=_positive, default=60, help="rendered: number of pairs (default: %(default)s)")
+    pose.add_argument("--seed", type=int, default=0, help="rendered: of rooms and poses (default: %(default)s)")
     pose.add_argument("--resize", type=int, default=640, help="longer side in pixels, 0: native (default: %(default)s)")
     pose.add_argument("--max-keypoints", type=_positive, default=1024, metavar="N", help="default: %(default)s")
     pose.add_argument("--max-error", type=float, default=1.0, help="epipolar distance in pixels (default: %(default)s)")
@@ -158,13 +163,18 @@ def _homography_protocol(args: argparse.Namespace) -> HomographyProtocol:
 
 
 def _run_pose(args: argparse.Namespace) -> None:
-    pairs = read_pairs(args.pairs, args.images)
-    detectors = make_detectors(args)
+    path, detectors = args.pairs, None
+    if path is None:
+        detectors = make_detectors(args)  # what is wrong with them shows before pairs are rendered
+        path = write_rendered_pairs(args.output / "rendered_pairs", args.count, args.seed)
+    pairs = read_pairs(path, args.images or path.parent)
+    detectors = detectors or make_detectors(args)
     protocol = PoseProtocol(args.resize, args.max_keypoints, args.max_error)
     results = run_pose_benchmark(pairs, detectors, protocol)
     summaries = summarize_pose(results)
     contents = {"protocol": protocol, "summaries": summaries, "pairs": results}
-    description = f"{args.pairs.name}: {len(pairs)} pairs"
+    rendered = "" if args.pairs else f"rendered, seed {args.seed}, "
+    description = f"{rendered}{path.name}: {len(pairs)} pairs"
     _write_report(args.output, "pose", description, detectors, contents, pose_table(summaries))
     if _has_matplotlib():
         from .plots import plot_pose

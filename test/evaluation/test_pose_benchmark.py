@@ -21,6 +21,8 @@ from superpoint_ros.evaluation.pose_benchmark import (
     summarize,
     turn_back,
 )
+from superpoint_ros.evaluation.rendered_pairs import write_rendered_pairs
+from superpoint_ros.geometry import rotation_error
 
 skimage = pytest.importorskip("skimage", reason="scikit-image brings the stereo pair")
 
@@ -123,3 +125,16 @@ def test_a_missing_or_empty_list_is_named(images: Path) -> None:
         read_pairs(images / "absent.txt", images)
     with pytest.raises(DatasetError, match="no pairs"):
         read_pairs(pair_list(images, "# nothing"), images)
+
+
+def test_rendered_pairs_are_exact_and_repeatable(tmp_path: Path) -> None:
+    lists = [write_rendered_pairs(tmp_path / name, 3, seed=1) for name in ("first", "second")]
+    assert lists[0].read_text() == lists[1].read_text()
+    pairs = read_pairs(lists[0], tmp_path / "first")
+    for pair in pairs:
+        result = measure_pair(classical_detector("sift"), pair, PoseProtocol())
+        assert (pair.image0.read_bytes(), pair.turns0) == ((tmp_path / "second" / pair.image0.name).read_bytes(), 0)
+        assert 3 <= rotation_error(pair.pose[:3, :3], np.eye(3)) <= 30
+        assert 0.25 <= np.linalg.norm(pair.pose[:3, 3]) <= 1.2
+        assert result.rotation_error < 1
+        assert result.translation_error < 5
