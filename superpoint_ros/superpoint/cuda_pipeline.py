@@ -63,7 +63,7 @@ class CudaPipeline:
         descriptor_size: int,
         *,
         slots: int = 2,
-        max_shapes: int = 8,
+        max_shapes: int = 16,
         make_recorder: Callable[[], Recorder | None] | None = None,
     ) -> None:
         def default_recorder() -> Recorder | None:
