@@ -18,7 +18,7 @@ PIP := env -u PYTHONPATH -u PYTHONHOME $(VENV)/bin/python -m pip --disable-pip-v
 RUN := SUPERPOINT_ROS_DISTRO=$(DISTRO) scripts/ros_env
 
 .DEFAULT_GOAL := help
-.PHONY: help env build demo test fuzz faults soak lint clean
+.PHONY: help env build demo test fuzz faults soak latency benchmark lint clean
 
 help:  ## Show this help
 	@echo 'Usage: make TARGET [NAME=VALUE...]'
@@ -52,8 +52,15 @@ faults: build  ## Kill processes, cycle through states, come and go in full; tak
 soak: build  ## Run the detector at four times its load for MINUTES=60, into soak_output/
 	@$(RUN) python benchmarks/soak.py --minutes '$(MINUTES)' --weights '$(WEIGHTS)' --output soak_output
 
+latency: build  ## Measure the detector node: latency by stage, first image, CPU use, with each executor of rclpy
+	@$(RUN) python benchmarks/node.py --rate 10
+
+benchmark: env  ## Time whole extractors against transformers and OpenCV at four sizes; ten minutes, into benchmark_output/
+	@$(RUN) python -m superpoint_ros benchmark --sizes 480x640 240x320 720x1280 1080x1920 --rounds 9 --output benchmark_output
+	@$(RUN) python -m superpoint_ros benchmark --batches 1 2 4 --rounds 7 --output benchmark_output/cameras
+
 clean:  ## Remove all that make has made
-	rm -rf .venv build install log demo_output soak_output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build install log demo_output soak_output benchmark_output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.installed: requirements/dev.txt requirements/constraints.txt requirements/ros-$(DISTRO).txt
 	@scripts/check_prerequisites '$(PYTHON)'

@@ -7,7 +7,7 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -17,7 +17,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..superpoint import DetectionOptions, SuperPointExtractor, load_checkpoint, save_pretrained
@@ -25,11 +24,16 @@ from ..superpoint.backends import resolve_device
 from ..superpoint.checkpoints import Checkpoint
 from ..superpoint.files import replacing
 from .report import software_versions, write_json
-
-Images = Sequence[NDArray[np.uint8]]
-Run = Callable[[Images], Any]
+from .speed_peers import Images, Run, load_peer
 
 REFERENCE = "transformers"
+CPU_CONTESTANTS = (
+    ("torch", "fp32"),
+    ("torch", "bf16"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=15, help="counted rounds of all contestants (default: 15)")
     parser.add_argument("--weights", default="default", help="used by all SuperPoint contestants")
     parser.add_argument("--device", default="cpu", help="of the SuperPoint contestants: cpu or cuda:N")
-    parser.add_argument("--output", type=Path, default=Path("benchmark_output"), help="folder of speed.json and .md")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME:FOLDER",
+        help="another implementation to measure: lightglue or rpautrat, and the folder of its source; may be repeated",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("benchmark_output"), help="folder of speed.json, speed.md and speed.png"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -102,7 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     timings: list[Timing] = []
     for setting in settings:
-        timings += _time_contestants(setting, checkpoint, device, photographs, arguments.rounds)
+        contestants = _contestants(setting, checkpoint, device, arguments.peer)
+        timings += _time_contestants(setting, contestants, photographs, arguments.rounds)
     machine = {"processor": _processor(device), "threads available": torch.get_num_threads()}
     record = {"machine": machine, "software": _versions(), "weights": checkpoint.name, "rounds": arguments.rounds}
     table = _table(timings)
@@ -110,19 +124,18 @@ def run(arguments: argparse.Namespace) -> int:
     text = f"{table}\n{json.dumps(record)}\n"
     with replacing(arguments.output / "speed.md") as partial:
         partial.write_text(text, encoding="utf-8")
+    if find_spec("matplotlib"):
+        from .speed_plots import plot_speed
+
+        plot_speed(arguments.output / "speed.png", timings)
     print(table)
     return 0
 
 
-def _time_contestants(
-    setting: Setting, checkpoint: Checkpoint, device: torch.device, photographs: Images, rounds: int
-) -> list[Timing]:
+def _time_contestants(setting: Setting, contestants: dict[str, Run], photographs: Images, rounds: int) -> list[Timing]:
     """Run all contestants in turn, round after round, so that all meet the same moods of the machine."""
-    torch.set_num_threads(setting.threads)
-    cv2.setNumThreads(setting.threads)
     size = (setting.width, setting.height)
     images = [np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8) for image in photographs]
-    contestants = _contestants(setting, checkpoint, device)
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     label = f"{setting.height}x{setting.width}, batch {setting.batch}, {setting.max_keypoints} keypoints"
     for index in tqdm(range(-2, rounds), desc=label, unit="round"):
@@ -144,7 +157,11 @@ def _time_contestants(
     ]
 
 
-def _contestants(setting: Setting, checkpoint: Checkpoint, device: torch.device) -> dict[str, Run]:
+def _contestants(
+    setting: Setting, checkpoint: Checkpoint, device: torch.device, peers: Sequence[str]
+) -> dict[str, Run]:
+    torch.set_num_threads(setting.threads)
+    cv2.setNumThreads(setting.threads)
     options = DetectionOptions.from_config(checkpoint.config)
     options = DetectionOptions(**{**asdict(options), "max_keypoints": setting.max_keypoints})
 
@@ -154,15 +171,17 @@ def _contestants(setting: Setting, checkpoint: Checkpoint, device: torch.device)
     contestants: dict[str, Run] = {}
     if find_spec("transformers"):
         contestants[REFERENCE] = _transformers(setting, checkpoint, device)
+    for peer in peers:
+        name, _, folder = peer.partition(":")
+        contestants[name] = load_peer(name, Path(folder).expanduser(), checkpoint, options)
     if device.type == "cuda":
         contestants |= {f"ours, torch {precision}": ours("torch", precision) for precision in ("fp32", "bf16", "fp16")}
         return contestants
-    for backend in ("torch", "openvino"):
-        for precision in ("fp32", "bf16"):
-            try:
-                contestants[f"ours, {backend} {precision}"] = ours(backend, precision)
-            except ValueError as error:
-                tqdm.write(f"left out: {backend} {precision}: {error}")
+    for backend, precision in CPU_CONTESTANTS:
+        try:
+            contestants[f"ours, {backend} {precision}"] = ours(backend, precision)
+        except ValueError as error:
+            tqdm.write(f"left out: {backend} {precision}: {error}")
     opencv: Any = cv2  # its type stubs lack the detectors
     contestants["OpenCV SIFT"] = _each(opencv.SIFT_create(nfeatures=setting.max_keypoints))
     contestants["OpenCV ORB"] = _each(opencv.ORB_create(nfeatures=setting.max_keypoints))

@@ -13,14 +13,14 @@ from .network import SuperPointNetwork
 
 StateDict = dict[str, Tensor]
 
-_MAGIC_LEAP = {
+MAGIC_LEAP_LAYERS = {
     **{f"conv{block + 1}{layer}": f"encoder.conv_blocks.{block}.conv_{layer}" for block in range(4) for layer in "ab"},
     **{f"convP{layer}": f"keypoint_decoder.conv_score_{layer}" for layer in "ab"},
     **{f"convD{layer}": f"descriptor_decoder.conv_descriptor_{layer}" for layer in "ab"},
 }
 """Layer names of ``superpoint_v1.pth``."""
 
-_RPAUTRAT = {
+RPAUTRAT_LAYERS = {
     **{
         f"backbone.{block}.{index}": f"encoder.conv_blocks.{block}.conv_{layer}"
         for block in range(4)
@@ -41,11 +41,11 @@ def recognise(state: Mapping[str, Tensor]) -> tuple[SuperPointConfig, StateDict]
         Not yet checked for completeness; None if no key says which layout it is.
     """
     if "conv1a.weight" in state:
-        renamed = {_rename(name, _MAGIC_LEAP): value for name, value in state.items()}
+        renamed = {_rename(name, MAGIC_LEAP_LAYERS): value for name, value in state.items()}
         return infer_widths(renamed, SuperPointConfig(descriptor_grid="magicleap")), renamed
     if "backbone.0.0.conv.weight" in state:
-        names = {f"{old}.conv": new for old, new in _RPAUTRAT.items()}
-        names |= {f"{old}.bn": f"{new}_bn" for old, new in _RPAUTRAT.items()}
+        names = {f"{old}.conv": new for old, new in RPAUTRAT_LAYERS.items()}
+        names |= {f"{old}.bn": f"{new}_bn" for old, new in RPAUTRAT_LAYERS.items()}
         renamed = {_rename(name, names): value for name, value in state.items()}
         config = SuperPointConfig(batch_norm="after_relu", descriptor_grid="cell_centers")
         return infer_widths(renamed, config), renamed
