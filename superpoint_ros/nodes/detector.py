@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from types import FrameType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, JumpThreshold, TimeJump
 from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 
-from . import diagnostics, fast_dds
+from . import diagnostics
 from .camera import Camera, Frame
 from .detector_parameters import DetectorParameters
 from .masks import Mask, MaskError, check_size, load_masks
 from .model_loading import ModelError, load_extractor
+from .node_process import run_node
 from .parameters import changed, declarations, declare
 from .pipeline import Pipeline
 
@@ -31,7 +27,7 @@ if TYPE_CHECKING:  # PyTorch is imported at configure, where its absence can be 
     from superpoint_ros.superpoint import SuperPointExtractor
 
 _DIAGNOSTICS_PERIOD = 1.0  # seconds
-_ADOPTION_PERIOD = 0.5  # seconds
+_WATCH_PERIOD = 0.5  # seconds
 _CLOCK_JUMP = Duration(seconds=5.0)  # a step of simulated time is shorter, however fast it is played
 _FIRST_SIZE = (64, 64)
 """Pixels of the image that is processed at configure, to find out what fails and to load libraries."""
@@ -62,8 +58,7 @@ class Detector(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still or jump
         self.create_timer(_DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady)
-        self.create_timer(_ADOPTION_PERIOD, self._adopt_publishers, clock=steady)
-        self._device_failed = self.create_guard_condition(self._give_up)
+        self.create_timer(_WATCH_PERIOD, self._watch, clock=steady)
         jumps = JumpThreshold(min_forward=_CLOCK_JUMP, min_backward=Duration(nanoseconds=-1))
         self._jump_handle = self.get_clock().create_jump_callback(jumps, post_callback=self._on_clock_jump)
 
@@ -152,15 +147,8 @@ class Detector(LifecycleNode):
             self._pipeline.stop()
 
     def _on_device_failure(self, error: Exception) -> None:
-        """Have the executor's thread give up; called in one of the pipeline's."""
+        """Have the executor's thread give up soon; called in one of the pipeline's."""
         self._failure = " ".join(str(error).split())
-        self._device_failed.trigger()
-
-    def _give_up(self) -> None:
-        """Go to the state unconfigured by way of error processing."""
-        if self._pipeline is not None and self._pipeline.is_running:
-            self.get_logger().error(f"giving up: {self._failure}")
-            self.trigger_deactivate()
 
     # Images
 
@@ -215,7 +203,11 @@ class Detector(LifecycleNode):
 
     # Timers
 
-    def _adopt_publishers(self) -> None:
+    def _watch(self) -> None:
+        """Follow the publishers, and give up when the device is lost."""
+        if self._failure and self._pipeline is not None and self._pipeline.is_running:
+            self.get_logger().error(f"giving up: {self._failure}")
+            self.trigger_deactivate()  # which fails, and leads to the state unconfigured
         for camera in self._cameras:
             if camera.subscription is not None:
                 camera.subscription.adopt()
@@ -238,41 +230,7 @@ class Detector(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; returns the exit code."""
-    # rclpy's own handlers would pull the context away under a node that is still loading its model or publishing.
-    _on_stop_signals(signal.default_int_handler)
-    try:
-        return _run(args)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    finally:
-        rclpy.try_shutdown()
-
-
-def _run(args: list[str] | None) -> int:
-    fast_dds.remove_abandoned_segments()
-    try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        node = Detector()
-    except (
-        ValueError,
-        RuntimeError,
-        OSError,
-    ) as error:  # a bad parameter, arguments that ROS cannot read
-        print(f"detector: {error}", file=sys.stderr)
-        return 1
-    try:
-        node.start()
-        rclpy.spin(node)  # the timers wake it often enough to see a signal
-    finally:
-        _on_stop_signals(signal.SIG_IGN)  # a second signal must not cut the clean-up short
-        node.release()
-        node.destroy_node()
-    return 0
-
-
-def _on_stop_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)
+    return run_node("detector", Detector, args)
 
 
 if __name__ == "__main__":

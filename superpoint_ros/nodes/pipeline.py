@@ -23,6 +23,9 @@ if TYPE_CHECKING:  # PyTorch is imported at configure, where its absence can be 
 BATCH_LIMIT = 8
 """The most images that go through the network together: their feature maps share the memory."""
 
+_PATIENCE = 0.2
+"""Seconds that the very first result waits for a newer image, because the first one of a size is slow."""
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -85,6 +88,7 @@ class Pipeline:
         self._keep_all = keep_all
         self._on_device_failure = on_device_failure
         self._seen: set[Hashable] = set()
+        self._has_results = False
         self.is_running = False
 
     def warm_up(self, size: tuple[int, int], parameters: DetectorParameters) -> None:
@@ -113,6 +117,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Start the threads."""
+        self._has_results = False
         batch_key = None if self._keep_all else _kind
         self._converter = Worker("convert", self._convert, self._keep_all)
         self._detector = Worker("detect", self._detect, self._keep_all, batch_key, BATCH_LIMIT)
@@ -174,13 +179,15 @@ class Pipeline:
             for picture in pictures:
                 picture.frame.camera.fail(error)
             return
-        # The first image of a size waits until the extractor has prepared for it: the newest one is wanted then.
+        # The first image of a size was slow. Where a newer one waits, its result will be as fast as all later ones.
         was_slow = self._is_new(pictures[0].pixels.shape[:2], pictures[0].frame.parameters)
         for result in results:
             camera = result.picture.frame.camera
-            if was_slow and self._detector.has(camera.name):
+            patience = 0.0 if self._has_results else _PATIENCE
+            if was_slow and not self._keep_all and self._detector.has(camera.name, patience):
                 camera.statistics.count("overload")
             else:
+                self._has_results = True
                 self._publisher.offer(camera.name, result)
 
     def _extract(self, pictures: list[Picture]) -> list[Result]:

@@ -65,9 +65,10 @@ class Worker(Generic[Item]):
             self._changed.notify_all()
         return not replaces
 
-    def has(self, stream: Hashable) -> bool:
-        """Whether an item of a stream waits; always False with `keep_all`."""
+    def has(self, stream: Hashable, patience: float = 0.0) -> bool:
+        """Whether an item of a stream waits, or comes within so many seconds; not to be asked with `keep_all`."""
         with self._changed:
+            self._changed.wait_for(lambda: self._stopped or stream in self._waiting, patience)
             return stream in self._waiting
 
     def stop(self) -> list[Item]:
