@@ -1,5 +1,6 @@
 """What is shipped is complete and consistent; the files are read as they lie in the repository."""
 
+import json
 import os
 import re
 import shutil
@@ -180,3 +181,18 @@ def test_an_unknown_distribution_is_refused() -> None:
     )
     assert result.returncode != 0
     assert "ROS_DISTRO=noetic is none of: jazzy kilted" in result.stderr
+
+
+def test_rviz_and_foxglove_show_the_same_of_odometry() -> None:
+    topics = {"/path", "/ground_truth/path", "/landmarks", "/odometry"}
+    topics |= {f"/left/{topic}" for topic in ("camera_info", "image_raw", "keypoints_image", "tracks_image")}
+    rviz = yaml.safe_load((ROOT / "config" / "odometry.rviz").read_text())["Visualization Manager"]
+    displayed = {display["Topic"]["Value"] for display in rviz["Displays"] if "Topic" in display}
+    foxglove = json.loads((ROOT / "config" / "odometry.foxglove.json").read_text())
+    panels = foxglove["configById"]
+    shown = {topic for panel in panels.values() for topic in panel.get("topics", {})}
+    shown |= {panel["imageMode"]["imageTopic"] for panel in panels.values() if panel.get("imageMode")}
+    assert displayed == shown == topics
+    assert set(re.findall(r'"(\w+!\w+)"', json.dumps(foxglove["layout"]))) == set(panels)
+    launch_file = (ROOT / "launch" / "odometry.launch.py").read_text()
+    assert all(f'"{topic.removeprefix("/left/").lstrip("/")}"' in launch_file for topic in topics)
