@@ -1,6 +1,7 @@
 """The benchmark runs every contestant in every setting and says how they compare."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 
@@ -20,11 +21,18 @@ def test_benchmark_times_all_contestants(tmp_path, capsys) -> None:
         assert timing["milliseconds"] > 0
         if "transformers" in names:
             assert timing["ratios"] == sorted(timing["ratios"])
+    assert (tmp_path / "speed.png").is_file() == bool(find_spec("matplotlib"))
     assert (tmp_path / "speed.md").read_text().startswith(capsys.readouterr().out.strip()[:20])
 
 
 @pytest.mark.parametrize(
-    ("option", "message"), [(["--sizes", "640"], "HEIGHTxWIDTH"), (["--images", "/nowhere"], "no photographs")]
+    ("option", "message"),
+    [
+        (["--sizes", "640"], "HEIGHTxWIDTH"),
+        (["--images", "/nowhere"], "no photographs"),
+        (["--peer", "caffe:/nowhere"], "one of lightglue, rpautrat, got 'caffe'"),
+        (["--peer", "rpautrat:/nowhere"], "cannot be imported from /nowhere"),
+    ],
 )
 def test_bad_arguments_are_named(tmp_path, capsys, option, message) -> None:
     assert main(["benchmark", "--weights", "random", "--output", str(tmp_path / "out"), *option]) == 1
