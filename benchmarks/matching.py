@@ -1,4 +1,4 @@
-"""Times the matching of two frames on one core, against OpenCV and plain PyTorch.
+"""Times the matching of two frames on one core, against OpenCV and plain PyTorch, all taking turns.
 
 Prints a Markdown table:
 
@@ -64,16 +64,16 @@ def main() -> None:
         "plain PyTorch": lambda: mutual_in_torch(*tensors),
         "cv2.BFMatcher, crossCheck": lambda: brute_force.match(first, second),
     }
-    for run in cases.values():
-        run()
-    print(f"| {count} x {count} x {size}, one core | p50 [ms] | p10 to p90 [ms] |\n| --- | ---: | ---: |")
-    for name, run in cases.items():
-        milliseconds = []
-        for _ in range(arguments.rounds):
+    milliseconds: dict[str, list[float]] = {name: [] for name in cases}
+    for round_ in range(arguments.rounds + 2):
+        for name, run in cases.items():
             started = time.perf_counter()
             run()
-            milliseconds.append(1e3 * (time.perf_counter() - started))
-        low, middle, high = np.percentile(milliseconds, (10, 50, 90))
+            if round_ >= 2:  # the first ones warm up
+                milliseconds[name].append(1e3 * (time.perf_counter() - started))
+    print(f"| {count} x {count} x {size}, one core | p50 [ms] | p10 to p90 [ms] |\n| --- | ---: | ---: |")
+    for name, values in milliseconds.items():
+        low, middle, high = np.percentile(values, (10, 50, 90))
         print(f"| {name} | {middle:.2f} | {low:.2f} to {high:.2f} |")
     ours = {tuple(pair) for pair in match_descriptors(first, second).indices.tolist()}
     theirs = {(match.queryIdx, match.trainIdx) for match in brute_force.match(first, second)}
