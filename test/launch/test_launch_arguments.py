@@ -24,6 +24,8 @@ DETECTOR_ARGUMENTS = {"image_topic", "cameras", "params_file", "weights", "devic
 MATCHER_ARGUMENTS = {"params_file", "mode", "estimate", "cameras", "image_topic", "detector", "detector_params_file"}
 MATCHER_ARGUMENTS |= {"namespace", "rviz"}
 
+ODOMETRY_ARGUMENTS = {"params_file", "cameras", "simulation", "detector_params_file", "namespace", "rviz"}
+
 
 def description(name: str) -> Any:
     return get_launch_description_from_python_launch_file(str(FOLDER / name))
@@ -49,6 +51,7 @@ def started(
         ("detector.launch.py", DETECTOR_ARGUMENTS),
         ("demo.launch.py", DETECTOR_ARGUMENTS | {"source", "rate", "loop"}),
         ("matcher.launch.py", MATCHER_ARGUMENTS),
+        ("odometry.launch.py", ODOMETRY_ARGUMENTS),
     ],
 )
 def test_every_argument_is_described(name: str, expected: set[str]) -> None:
@@ -90,3 +93,23 @@ def test_the_matcher_starts_with_a_detector_of_the_same_cameras() -> None:
 def test_bad_arguments_of_the_matcher_are_refused(arguments: dict[str, str], message: str) -> None:
     with pytest.raises(RuntimeError, match=message):
         started(arguments, name="matcher.launch.py")
+
+
+def test_the_odometry_starts_with_detector_and_simulation() -> None:
+    rviz, _, odometry, player = started({"simulation": "room:fast"}, name="odometry.launch.py")
+    executables = [action.node_executable for action in (rviz, odometry, player)]
+    assert executables == ["rviz2", "odometry", "camera_player"]
+    assert len(started({"cameras": "camera"}, name="odometry.launch.py")) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cameras": "a,b,c"}, "must name one camera, or a left and a right one"),
+        ({"cameras": "a,b", "simulation": "room"}, "the simulated stereo camera has the names left,right"),
+        ({"params_file": "/nowhere.yaml"}, "params_file:=/nowhere.yaml is no file"),
+    ],
+)
+def test_bad_arguments_of_the_odometry_are_refused(arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        started(arguments, name="odometry.launch.py")
