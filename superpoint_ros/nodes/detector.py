@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -139,6 +140,7 @@ class Detector(LifecycleNode):
         self._cameras = []
         self._pipeline = None
         self._extractor = None
+        gc.collect()  # models and their callbacks refer to each other: without this several would share the memory
 
     def _stop(self) -> None:
         for camera in self._cameras:

@@ -60,7 +60,7 @@ def _noise(draw: st.DrawFn, length: int) -> bytes:
 # Compressed
 
 
-def _encoded(mode: str, format: str, **options: Any) -> bytes:
+def _encoded(mode: str, format: str, size: tuple[int, int] | None = None, **options: Any) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 4), np.uint8)
     image = (
         pillow.fromarray(pixels[..., :2].copy().view(np.uint16)[..., 0])
@@ -68,7 +68,7 @@ def _encoded(mode: str, format: str, **options: Any) -> bytes:
         else pillow.fromarray(pixels, "RGBA").convert(mode)
     )
     buffer = io.BytesIO()
-    image.save(buffer, format, **options)
+    (image.resize(size) if size else image).save(buffer, format, **options)
     return buffer.getvalue()
 
 
@@ -93,9 +93,9 @@ BOMBS = [
 ]
 
 
-def many_scans(number: int) -> bytes:
+def many_scans(number: int, size: tuple[int, int] | None = None) -> bytes:
     """Return a progressive JPEG whose last scan is repeated: little data, much decoding."""
-    data = _encoded("RGB", "JPEG", progressive=True)
+    data = _encoded("RGB", "JPEG", size, progressive=True)
     start = data.rindex(b"\xff\xda")
     return data[:-2] + number * data[start:-2] + data[-2:]
 

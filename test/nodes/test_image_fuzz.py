@@ -183,3 +183,18 @@ def test_a_live_node_survives_and_answers_every_valid_image_in_between(
     grown = live.process.memory_info().rss - before
     print(f"{kind}: {camera.sent} images in {time.monotonic() - start:.0f} s, memory {grown / 2**20:+.0f} MiB")
     assert grown < MEMORY_LIMIT
+
+
+def test_compressed_images_are_decoded_off_the_callback_thread(
+    start_node: Callable[..., NodeProcess], probe: Probe
+) -> None:
+    slow = compressed_message(many_scans(80, size=(2048, 2048)), "jpeg")
+    name = "responsive"
+    start_node("detector", {**MODEL, "cameras": [name], "image_transport": "compressed"}, "-r", f"__node:={name}")
+    camera = Connection(probe, name, "image_raw/compressed", first=compressed_message(SOURCES[1], "jpeg"))
+    camera.publish(slow)
+    answers = 0
+    while not camera.keypoints:  # of the slow image
+        assert probe.get_parameter_values(name, "threshold")
+        answers += 1
+    assert answers > 5  # a callback thread that decodes would give one at most
