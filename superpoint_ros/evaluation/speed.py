@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -181,7 +182,7 @@ def _contestants(
         try:
             contestants[f"ours, {backend} {precision}"] = ours(backend, precision)
         except ValueError as error:
-            tqdm.write(f"left out: {backend} {precision}: {error}")
+            tqdm.write(f"left out: {backend} {precision}: {error}", file=sys.stderr)
     opencv: Any = cv2  # its type stubs lack the detectors
     contestants["OpenCV SIFT"] = _each(opencv.SIFT_create(nfeatures=setting.max_keypoints))
     contestants["OpenCV ORB"] = _each(opencv.ORB_create(nfeatures=setting.max_keypoints))
