@@ -105,7 +105,7 @@ def match_descriptors(
     ----------
     descriptors0, descriptors1 : ndarray or torch.Tensor, (N0, D) and (N1, D), both float32 or both int8
         float32: unit length. int8: 127 times a unit vector, rounded; the rounding's effect on the
-        length is undone. Tensors must be on one device.
+        length is undone. Tensors must be on one device. What has no rows fits any other.
     max_ratio : float, in [0, 1], optional
         Lowe's ratio test: a match is kept if its distance is at most this share of the distance to the
         second nearest candidate in the second set. A match without a second candidate passes.
@@ -191,11 +191,13 @@ def check_fit(descriptors0: Any, descriptors1: Any, candidates: Any, dtypes: tup
             raise ValueError(f"descriptors must have the shape (N, D), got {tuple(descriptors.shape)}")
         if descriptors.dtype not in dtypes:
             raise ValueError(f"descriptors must be float32 or int8, got {descriptors.dtype}")
-    if descriptors0.dtype != descriptors1.dtype:
-        raise ValueError(f"descriptors must be of one type, got {descriptors0.dtype} and {descriptors1.dtype}")
-    if descriptors0.shape[1] != descriptors1.shape[1]:
-        raise ValueError(f"descriptors must be of one size, got {descriptors0.shape[1]} and {descriptors1.shape[1]}")
     shape = len(descriptors0), len(descriptors1)
+    if min(shape) > 0:  # a message without keypoints does not tell what its descriptors would be
+        if descriptors0.dtype != descriptors1.dtype:
+            raise ValueError(f"descriptors must be of one type, got {descriptors0.dtype} and {descriptors1.dtype}")
+        if descriptors0.shape[1] != descriptors1.shape[1]:
+            sizes = f"{descriptors0.shape[1]} and {descriptors1.shape[1]}"
+            raise ValueError(f"descriptors must be of one size, got {sizes}")
     if candidates is not None and tuple(candidates.shape) != shape:
         raise ValueError(f"candidates must have the shape {shape}, got {tuple(candidates.shape)}")
 

@@ -189,7 +189,11 @@ class MatchStream(ABC):
             self._count(side, "malformed")
             self._warn(f"message on {self.keypoint_topics[side]} dropped: {error}")
             return
-        self._process(side, frame)
+        try:
+            self._process(side, frame)
+        except Exception as error:  # whatever a message contains, the node goes on
+            self.reset()
+            self._fail(f"message on {self.keypoint_topics[side]} failed: {type(error).__name__}: {error}")
 
     def _frame(self, side: int, message: KeypointArray, arrival: float) -> Frame:
         content = keypoint_messages.from_message(message)
@@ -208,7 +212,7 @@ class MatchStream(ABC):
         started = time.monotonic()
         options = self._parameters().match_options()
         try:
-            result = match_views(*_comparable(first.view, second.view), options, motion)
+            result = match_views(first.view, second.view, options, motion)
         except ValueError as error:
             self._fail(f"{' and '.join(self.keypoint_topics)}: {error}")
             return None
@@ -392,12 +396,3 @@ class StereoStream(MatchStream):
 def nanoseconds(header: Header) -> int:
     """Return the stamp of a header."""
     return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
-
-
-def _comparable(first: View, second: View) -> tuple[View, View]:
-    """Give a view without keypoints, which does not tell the size of its descriptors, those of the other."""
-    for empty, other in ((first, second), (second, first)):
-        if len(empty.keypoints) == 0:
-            none = View(empty.keypoints, other.descriptors[:0], other.model, empty.camera)
-            return (none, other) if empty is first else (other, none)
-    return first, second

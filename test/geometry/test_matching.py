@@ -190,6 +190,12 @@ def test_nothing_to_match(counts: tuple[int, int], dtype: type, convert: Convert
     assert matches.distances.shape == (0,)
 
 
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])
+def test_what_has_no_rows_fits_any_type_and_size(convert: Convert) -> None:
+    some, none = convert(quantized(unit_vectors(0, 5, 8))), convert(np.zeros((0, 0), np.float32))
+    assert len(match_descriptors(some, none)) == len(match_descriptors(none, some)) == 0
+
+
 @pytest.mark.parametrize(
     ("first", "second", "limits", "message"),
     [
