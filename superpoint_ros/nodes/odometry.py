@@ -59,11 +59,9 @@ class OdometryNode(LifecycleNode):
         self._input: OdometryInput | None = None
         self._odometry: Odometry | None = None
         self._path: deque[PoseStamped] = deque(maxlen=self._parameters_now.max_path_length)
-        self._last: tuple[float, Pose] | None = None
         self._last_warning = -_WARNING_PERIOD
-        self._problem = "no keypoints yet"
         self._counts = dict.fromkeys(("frames", "tracked", "lost", "key frames", "relocalisations", "dropped"), 0)
-        self._state, self._inliers, self._milliseconds = State.INITIALISING, 0, 0.0
+        self._forget()
         self._broadcaster: Any = None
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still or jump
@@ -88,8 +86,7 @@ class OdometryNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Begin a new map."""
         result = super().on_activate(state)  # the publishers
-        self._odometry, self._last = None, None
-        self._path.clear()
+        self._forget()
         self._input = OdometryInput(self, self._parameters_now.cameras, self._process, self._drop)
         return result
 
@@ -108,11 +105,24 @@ class OdometryNode(LifecycleNode):
         self.release()
         return super().on_shutdown(state)
 
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything, so that the node can be configured again."""
+        self.release()
+        return TransitionCallbackReturn.SUCCESS
+
     def _stop(self) -> None:
         if self._input is not None:
             self._input.destroy()
             self._input = None
         self._odometry = None
+
+    def _forget(self) -> None:
+        """Know nothing of what was before."""
+        self._odometry = None
+        self._path.clear()
+        self._last: tuple[float, Pose] | None = None
+        self._problem = "no keypoints yet"
+        self._state, self._inliers, self._milliseconds = State.INITIALISING, 0, 0.0
 
     def release(self) -> None:
         """Stop and give up the topics."""
@@ -150,13 +160,13 @@ class OdometryNode(LifecycleNode):
                 self.get_logger().info("tracking again")
             self._state = update.state
 
-    def _drop(self, error: InputError) -> None:
-        self._problem = str(error)
+    def _drop(self, error: Exception) -> None:
+        self._problem = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         self._counts["dropped"] += 1
         now = time.monotonic()
         if now - self._last_warning >= _WARNING_PERIOD:
             self._last_warning = now
-            self.get_logger().warning(f"frame dropped: {error}")
+            self.get_logger().warning(f"frame dropped: {self._problem}")
 
     def _publish(self, header: Header, pose: Pose, update: Update) -> None:
         frame = self._parameters_now.odom_frame

@@ -35,13 +35,13 @@ class _Eye:
         self._made_of: CameraInfo | None = None
         self._rectifier: Rectifier | None = None
 
-    def rectifier(self) -> Rectifier:
-        """Return how to rectify this camera's keypoints.
+    def rectifier(self, size: tuple[int, int]) -> Rectifier:
+        """Return how to rectify keypoints in this camera's images of (width, height) pixels.
 
         Raises
         ------
         InputError
-            If its calibration is missing or is none.
+            If its calibration is missing, is none, or is for images of another size.
         """
         info = self.info
         if info is None:
@@ -58,6 +58,12 @@ class _Eye:
             self._rectifier = Rectifier(
                 model, rotation if rectified else np.eye(3), ideal if rectified else model.matrix
             )
+        expected = self._rectifier.model.image_size
+        if expected != size:
+            raise InputError(
+                f"{self.name}/camera_info is for {expected[0]} x {expected[1]} pixels, the images of "
+                f"{self.name}/keypoints have {size[0]} x {size[1]}"
+            )
         return self._rectifier
 
 
@@ -72,7 +78,7 @@ class OdometryInput:
     on_frame : callable
         Takes the header of the (left) keypoints, their frame and the camera that it is for.
     on_error : callable
-        Takes the `InputError` of messages that were dropped.
+        Takes the error, most often an `InputError`, because of which messages were dropped.
     """
 
     def __init__(
@@ -80,7 +86,7 @@ class OdometryInput:
         node: Node,
         cameras: tuple[str, ...],
         on_frame: Callable[[Header, KeypointFrame, OdometryCamera], None],
-        on_error: Callable[[InputError], None],
+        on_error: Callable[[Exception], None],
     ) -> None:
         self._node = node
         self._eyes = [_Eye(name) for name in cameras]
@@ -121,17 +127,16 @@ class OdometryInput:
             messages = [other.waiting.pop(stamp) for other in self._eyes]
             try:
                 frame, camera = self._frame(messages)
-            except InputError as error:
+                self._on_frame(messages[0].header, frame, camera)
+            except Exception as error:  # whatever a message contains, the node goes on
                 self._on_error(error)
-                return
-            self._on_frame(messages[0].header, frame, camera)
 
     def _frame(self, messages: list[KeypointArray]) -> tuple[KeypointFrame, OdometryCamera]:
-        rectifiers = [eye.rectifier() for eye in self._eyes]
-        frames = []
-        for eye, rectifier, message in zip(self._eyes, rectifiers, messages):
+        rectifiers, frames = [], []
+        for eye, message in zip(self._eyes, messages):
             keypoints = self._checked(eye, message)
-            frames.append(monocular_frame(rectifier.rectify(keypoints.keypoints), keypoints.descriptors))
+            rectifiers.append(eye.rectifier(keypoints.image_size))
+            frames.append(monocular_frame(rectifiers[-1].rectify(keypoints.keypoints), keypoints.descriptors))
         matrix = rectifiers[0].matrix
         if len(frames) == 1:
             return frames[0], OdometryCamera(matrix)
