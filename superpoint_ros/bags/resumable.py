@@ -151,11 +151,11 @@ class ResumableBag:
             with replacing(self._folder / "metadata.yaml") as partial:
                 metadata = {"rosbag2_bagfile_information": self._metadata()}
                 partial.write_text(yaml.safe_dump(metadata, sort_keys=False), encoding="utf-8")
-        names = {f"{self._out.name}_{index}{_SUFFIXES[self._storage]}" for index in range(len(self._parts))}
+        kept = {"metadata.yaml", "job.json", *self._storage_files()}
         for entry in self._folder.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
-            elif entry.name not in names | {"metadata.yaml", "job.json"}:
+            elif entry.name not in kept:
                 entry.unlink()
         (self._folder / "job.json").unlink(missing_ok=True)
         self._folder.rename(self._out)
@@ -217,6 +217,12 @@ class ResumableBag:
             partial.write_text(json.dumps(part), encoding="utf-8")
         self._parts.append(part["metadata"])
         self._committed, self._part_progress = self.progress, Progress()
+
+    def _storage_files(self) -> list[str]:
+        """Names of the finished bag's files: in metadata.yaml, for an earlier run may have removed the records."""
+        metadata = yaml.safe_load((self._folder / "metadata.yaml").read_text(encoding="utf-8"))
+        names: list[str] = metadata["rosbag2_bagfile_information"]["relative_file_paths"]
+        return names
 
     def _metadata(self) -> dict[str, Any]:
         """Return what metadata.yaml says of all parts together."""

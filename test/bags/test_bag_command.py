@@ -254,6 +254,15 @@ def test_a_killed_run_is_continued(storage: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(one.distances, other.distances, atol=1e-3)
 
 
+def test_a_run_killed_before_the_last_renaming_loses_nothing(source: Path, tmp_path: Path) -> None:
+    out, partial = tmp_path / "out", tmp_path / "out.partial"
+    assert add_keypoints(source, out, "--split", "2") == 0
+    written = content(out)
+    out.rename(partial)  # records and job are removed by then
+    assert add_keypoints(source, out, "--split", "2") == 0
+    assert content(out) == written
+
+
 def test_a_run_with_other_options_does_not_continue(source: Path, tmp_path: Path, capsys) -> None:
     partial = tmp_path / "out.partial"
     partial.mkdir()
