@@ -13,7 +13,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry, Path
 from node_testing import latest_status, values
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import CameraInfo, PointCloud2
+from superpoint_ros.msg import KeypointArray
 
 from superpoint_ros.nodes.pose_messages import pose_from_message
 
@@ -93,3 +94,30 @@ def test_a_bad_parameter_takes_one_line(start_node):
     assert node.process.wait(60) == 1
     (line,) = node.output.splitlines()
     assert line.startswith("odometry: cameras must be one or two different names")
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        ((320, 240), "alone/camera_info is for 640 x 480 pixels, the images of alone/keypoints have 320 x 240"),
+        ((640, 480), "KeypointArray is inconsistent: 1 x, 0 y"),
+    ],
+)
+def test_what_cannot_be_used_is_said_and_the_node_goes_on(size, reason, probe, start_node):
+    reports = probe.collect(DiagnosticArray, "/diagnostics")
+    node = start_node("odometry", {"cameras": ["alone"]})
+    calibration = probe.create_publisher(CameraInfo, "alone/camera_info", 1)
+    keypoints = probe.create_publisher(KeypointArray, "alone/keypoints", 1)
+    info = CameraInfo(width=640, height=480, distortion_model="plumb_bob", k=[500.0, 0, 320, 0, 500, 240, 0, 0, 1])
+    message = KeypointArray(width=size[0], height=size[1], x=[1.0] if size == (640, 480) else [])
+
+    def is_said() -> bool:
+        calibration.publish(info)
+        keypoints.publish(message)
+        probe.spin_for(0.2)
+        status = latest_status(reports, "odometry: odometry")
+        return status is not None and reason in status.message
+
+    probe.wait_until(is_said, reason)
+    assert node.stop() == 0
+    assert "Traceback" not in node.output
