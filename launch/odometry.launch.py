@@ -73,6 +73,8 @@ def start(context: LaunchContext) -> list[GroupAction | Node]:
             "source": ParameterValue(argument["simulation"], value_type=str),
             "stereo": len(cameras) == 2,
             "camera_name": ParameterValue(cameras[0], value_type=str),
+            # The true poses count from the first frame, the odometry's from the first that it gets: begin together.
+            "wait_for_subscribers": 1,
         }
         nodes.append(
             Node(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Generator, Iterable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,6 +25,10 @@ class _Module(pytest.Module):
             raise
 
 
-def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
-    """Let pytest use the class above."""
-    return _Module.from_parent(parent, path=module_path)
+@pytest.hookimpl(hookwrapper=True)
+def pytest_pycollect_makemodule() -> Generator[None, Any, None]:
+    """Let pytest use the class above, but not for the modules that launch_testing collects in its own way."""
+    outcome = yield
+    module = outcome.get_result()
+    if type(module) is pytest.Module:
+        outcome.force_result(_Module.from_parent(module.parent, path=module.path))
