@@ -14,11 +14,13 @@ from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from .match_stream import MatchStream, StereoStream, TemporalStream
+from .match_stream import MatchStream
 from .matcher_diagnostics import matcher_status, stream_status
 from .matcher_parameters import MatcherParameters
 from .node_process import run_node
 from .parameters import changed, declarations, declare
+from .stereo_stream import StereoStream
+from .temporal_stream import TemporalStream
 
 _DIAGNOSTICS_PERIOD = 1.0  # seconds
 _WATCHERS_PERIOD = 0.5  # seconds
