@@ -270,6 +270,8 @@ class CameraPlayer:
         schedule = Schedule(time.monotonic())
         frame = next(frames, None)  # read before waiting, so that a bad source fails at once
         self._logger.info(f"playing {source.title()}")
+        if frame is not None and frame.pose is not None:
+            self._ground_truth = GroundTruthPublisher(self._node, self._settings.ground_truth_frame)
         self._wait_for_subscribers()
         count = 0
         while frame is not None and not self._stop.is_set():
@@ -279,17 +281,14 @@ class CameraPlayer:
             if frame is not None:
                 self._spin_until(schedule.due(frame.offset, time.monotonic()))
         # What a reliable publisher still holds back would be lost with the node.
-        for camera in self._publishers:
-            for publisher in (camera.images, camera.infos):
-                publisher.wait_for_all_acked(Duration(seconds=2))
+        for publisher in self._node.publishers:
+            publisher.wait_for_all_acked(Duration(seconds=2))
         return count
 
     def _publish(self, frame: Frame) -> None:
         """Publish everything that belongs to one moment with one stamp, the true pose first."""
         stamp = self._clock.now().to_msg()
-        if frame.pose is not None:
-            if self._ground_truth is None:
-                self._ground_truth = GroundTruthPublisher(self._node, self._settings.ground_truth_frame)
+        if self._ground_truth is not None and frame.pose is not None:
             self._ground_truth.publish(frame.pose, stamp)
         for camera, seen in zip(self._publishers, (frame, frame.right)):
             if seen is not None:
