@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
+from collections.abc import Callable
+from unittest import mock
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"  # before the libraries are loaded
@@ -34,6 +37,16 @@ def mutual_in_torch(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return rows[back[forth] == rows]
 
 
+def without_torch(run: Callable[[], object]) -> Callable[[], object]:
+    """As in a process that has not imported PyTorch."""
+
+    def wrapped() -> object:
+        with mock.patch.dict(sys.modules, torch=None):
+            return run()
+
+    return wrapped
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keypoints", type=int, default=1024)
@@ -52,17 +65,18 @@ def main() -> None:
     tensors = torch.from_numpy(first), torch.from_numpy(second)
     points = generator.uniform(0, 640, (count, 2)).astype(np.float32)
     brute_force = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True)
-    cases = {
-        "match_descriptors, NumPy": lambda: match_descriptors(first, second),
-        "with max_ratio": lambda: match_descriptors(first, second, max_ratio=0.9),
+    cases: dict[str, Callable[[], object]] = {
+        "`match_descriptors`": lambda: match_descriptors(first, second),
+        "with `max_ratio`": lambda: match_descriptors(first, second, max_ratio=0.9),
         "int8": lambda: match_descriptors(*int8),
-        "guided, radius 50": lambda: match_descriptors(
+        "guided by predictions": lambda: match_descriptors(
             first, second, candidates=near_predictions(points, points, 50.0)
         ),
-        "match_descriptors, tensors on the CPU": lambda: match_descriptors(*tensors),
+        "without PyTorch": without_torch(lambda: match_descriptors(first, second)),
+        "int8, without PyTorch": without_torch(lambda: match_descriptors(*int8)),
         "the product of the descriptors alone, NumPy": lambda: first @ second.T,
-        "plain PyTorch": lambda: mutual_in_torch(*tensors),
-        "cv2.BFMatcher, crossCheck": lambda: brute_force.match(first, second),
+        "plain PyTorch: product, maxima, mutual check": lambda: mutual_in_torch(*tensors),
+        "OpenCV's `BFMatcher` with `crossCheck`": lambda: brute_force.match(first, second),
     }
     milliseconds: dict[str, list[float]] = {name: [] for name in cases}
     for round_ in range(arguments.rounds + 2):

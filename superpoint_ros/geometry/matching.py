@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
@@ -97,9 +98,9 @@ def match_descriptors(
 ) -> Matches:
     """Match the descriptors that are each other's nearest neighbour.
 
-    The search is exhaustive and its arithmetic float32, wherever it runs: NumPy arrays are matched by NumPy, tensors by
-    PyTorch on their device. On a GPU the product may be less exact if ``torch.backends.cuda.matmul.allow_tf32`` has
-    been switched on.
+    The search is exhaustive and its arithmetic float32: tensors are matched on their device, arrays on the CPU, by
+    PyTorch in a process that has imported it, else by NumPy. Products are less exact where PyTorch has been told so, as
+    by ``torch.set_float32_matmul_precision``.
 
     Parameters
     ----------
@@ -143,7 +144,17 @@ def _array_extremes(descriptors0: Any, descriptors1: Any, candidates: Any, needs
     check_fit(descriptors0, descriptors1, candidates, (np.float32, np.int8))
     if min(len(descriptors0), len(descriptors1)) == 0:
         return Extremes.of_nothing(len(descriptors0), len(descriptors1))
-    return Extremes.of_similarity(_to_unit(descriptors0) @ _to_unit(descriptors1).T, candidates, needs_second)
+    similarity = _product(_to_unit(descriptors0), _to_unit(descriptors1))
+    return Extremes.of_similarity(similarity, candidates, needs_second)
+
+
+def _product(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return first @ second.T."""
+    if sys.modules.get("torch") is None:
+        return first @ second.T
+    from . import tensor_matching  # NumPy's OpenBLAS needs twice as long on processors that it does not know
+
+    return tensor_matching.product_of_arrays(first, second)
 
 
 def _tensor_extremes(descriptors0: Any, descriptors1: Any, candidates: Any, needs_second: bool) -> Extremes:

@@ -1,8 +1,10 @@
-"""The part of matching that computes, for PyTorch tensors on any device; `matching` imports it when it gets one."""
+"""The part of matching that PyTorch computes; `matching` imports it where PyTorch has been imported."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .matching import Candidates, Extremes, check_fit
@@ -46,6 +48,14 @@ def extremes_of_similarity(similarity: Tensor, candidates: Tensor | None, needs_
         similarity.scatter_(1, best_column[:, None], -torch.inf)
         second = similarity.amax(dim=1).cpu().numpy()
     return Extremes(best.cpu().numpy(), best_column.cpu().numpy(), best_of_column.cpu().numpy(), second)
+
+
+def product_of_arrays(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return first @ second.T of arrays (N0, D) and (N1, D)."""
+    tensors = [torch.from_numpy(np.require(array, requirements="CAW")) for array in (first, second)]
+    with torch.inference_mode():
+        product: NDArray[np.float32] = _product(*tensors).numpy()
+    return product
 
 
 def _product(first: Tensor, second: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -117,6 +118,20 @@ def test_descriptors_of_different_weights_are_refused() -> None:
     assert len(match_descriptors(vectors, vectors, models=("weights@1", "weights@1"))) == 3
     with pytest.raises(ModelMismatchError, match="'weights@1' and 'weights@2'"):
         match_descriptors(vectors, vectors, models=("weights@1", "weights@2"))
+
+
+@given(seed=st.integers(0, 2**32 - 1), is_int8=st.booleans())
+def test_numpy_gives_what_torch_gives_for_arrays_of_any_layout(seed: int, is_int8: bool) -> None:
+    first, second = unit_vectors(seed, 30), unit_vectors(seed + 1, 20)
+    second[:10] = first[:10]
+    if is_int8:
+        first, second = quantized(first), quantized(second)
+    first, second = np.frombuffer(first.tobytes(), first.dtype).reshape(first.shape), np.asfortranarray(second)
+    found = match_descriptors(first, second[::-1])
+    with mock.patch.dict(sys.modules, torch=None):
+        expected = match_descriptors(first, second[::-1])
+    assert pairs(found) == pairs(expected)
+    np.testing.assert_allclose(found.distances, expected.distances, atol=1e-3)
 
 
 def test_arrays_are_matched_without_torch() -> None:
