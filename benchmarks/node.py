@@ -34,7 +34,7 @@ from sensor_msgs.msg import Image
 from skimage import data
 from superpoint_ros.msg import KeypointArray
 
-from superpoint_ros.nodes.detector import Detector
+from superpoint_ros.nodes.detector.node import Detector
 from superpoint_ros.nodes.fast_dds import profile_environment
 
 PROFILE = Path(__file__).parents[1] / "config" / "fastdds.xml"

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from superpoint_ros.nodes.sources import CameraCalibration
+from superpoint_ros.nodes.camera_player.sources import CameraCalibration
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="bags are written with rosbags: pip install rosbags")
 typesys = pytest.importorskip("rosbags.typesys")

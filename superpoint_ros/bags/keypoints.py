@@ -10,7 +10,7 @@ from rosbags.interfaces import Connection
 from rosbags.typesys.store import Typestore
 
 from ..geometry import match_descriptors
-from ..nodes.image_conversion import ImageError
+from ..images import ImageError
 from ..superpoint import Features, SuperPointExtractor
 from .messages import DETECTOR_QOS, IMAGE_TYPES, KEYPOINTS_TYPE, MATCHES_TYPE, MessageMaker, describe
 from .recordings import BagError, Recording

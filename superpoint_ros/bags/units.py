@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rosbags.serde import SerdeError
 from rosbags.typesys.store import Typestore
 
-from ..nodes.image_conversion import ImageError, to_array
+from ..images import ImageError, to_array
 from .recordings import Message
 
 _UNIT_BYTES = 2**28  # a unit ends here too, in bags that hold much else between their images

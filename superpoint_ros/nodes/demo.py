@@ -35,9 +35,9 @@ from tqdm import tqdm
 
 from superpoint_ros.msg import KeypointArray
 
+from .camera_player.sources import CameraDevice, SourceError, open_source, silence_opencv
 from .child_process import ChildProcess
 from .fast_dds import profile_environment
-from .sources import CameraDevice, SourceError, open_source, silence_opencv
 
 PACKAGE = "superpoint_ros"
 PROFILE = Path("config", "fastdds.xml")

@@ -7,28 +7,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .camera_player import PlayerSettings
-from .detector_parameters import DetectorParameters
-from .matcher_parameters import MatcherParameters
-from .odometry_parameters import OdometryParameters
+from .camera_player.node import PlayerSettings
+from .detector.parameters import DetectorParameters
+from .matcher.parameters import MatcherParameters
+from .odometry.parameters import OdometryParameters
 from .parameters import markdown_table, yaml_file
 
 _YAML_INTRODUCTION = """\
 All parameters of the detector with their defaults. Copy the file, keep the lines you change, and pass it on:
   ros2 launch superpoint_ros detector.launch.py params_file:=/path/to/detector.yaml
 Live parameters also change while the node runs: ros2 param set /detector threshold 0.01
-Made from superpoint_ros/nodes/detector_parameters.py by python -m superpoint_ros.nodes.parameter_docs."""
+Made from superpoint_ros/nodes/detector/parameters.py by python -m superpoint_ros.nodes.parameter_docs."""
 
 _MATCHER_YAML_INTRODUCTION = """\
 All parameters of the matcher with their defaults. Copy the file, keep the lines you change, and pass it on:
   ros2 launch superpoint_ros matcher.launch.py params_file:=/path/to/matcher.yaml
 Live parameters also change while the node runs: ros2 param set /matcher max_ratio 0.9
-Made from superpoint_ros/nodes/matcher_parameters.py by python -m superpoint_ros.nodes.parameter_docs."""
+Made from superpoint_ros/nodes/matcher/parameters.py by python -m superpoint_ros.nodes.parameter_docs."""
 
 _ODOMETRY_YAML_INTRODUCTION = """\
 All parameters of the odometry with their defaults. Copy the file, keep the lines you change, and pass it on:
   ros2 launch superpoint_ros odometry.launch.py params_file:=/path/to/odometry.yaml
-Made from superpoint_ros/nodes/odometry_parameters.py by python -m superpoint_ros.nodes.parameter_docs."""
+Made from superpoint_ros/nodes/odometry/parameters.py by python -m superpoint_ros.nodes.parameter_docs."""
 
 _DOCUMENT = """\
 # Parameters

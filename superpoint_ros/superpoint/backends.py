@@ -17,7 +17,7 @@ from .cuda_network import Network, fused_if_possible
 from .network import NetworkOutput, SuperPointNetwork
 
 Backend: TypeAlias = Callable[[Tensor], NetworkOutput]
-"""Runs a (B, 1, H, W) float32 batch in [0, 1] that lies on the backend's device."""
+"""Runs a (B, 1, H, W) batch, uint8 or float32 in [0, 1], that lies on the backend's device."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("auto", *_DTYPES, "int8")
@@ -148,7 +148,9 @@ class TorchBackend:
         self._needs_full_precision = device.type == "cuda" and precision == "fp32"
 
     def __call__(self, images: Tensor) -> NetworkOutput:
-        """Run a (B, 1, H, W) float32 batch that lies on the device."""
+        """Run a (B, 1, H, W) batch, uint8 or float32 in [0, 1], that lies on the device."""
+        if images.dtype == torch.uint8:
+            images = images.float().div_(255)
         images = images.to(self._dtype, memory_format=torch.channels_last)
         with _without_tf32() if self._needs_full_precision else nullcontext():
             return self._network(images)

@@ -174,7 +174,8 @@ class SuperPointExtractor:
             return self([images], [masks])[0]  # type: ignore[list-item]  # checked where it is used
         if not isinstance(images, Sequence):
             raise TypeError(f"images must be NumPy arrays or torch tensors, got {type(images).__name__}")
-        with _torch_threads(self.threads):
+        # OpenVINO has threads of its own, which those of PyTorch would take the cores from: they spin when they are done.
+        with _torch_threads(1 if self.backend == "openvino" else self.threads):
             if self._like_transformers is not None:
                 if masks is not None and any(mask is not None for mask in masks):
                     raise ValueError("masks are not known to transformers: leave compatibility='transformers' out")

@@ -53,21 +53,22 @@ class OpenVinoBackend:
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
     def __call__(self, images: Tensor) -> NetworkOutput:
-        """Run a (B, 1, H, W) float32 batch; the result holds until the next call."""
-        request = self._request_for(tuple(images.shape))
+        """Run a (B, 1, H, W) batch, uint8 or float32 in [0, 1]; the result holds until the next call."""
+        request = self._request_for(tuple(images.shape), images.dtype == torch.uint8)
         outputs = request.infer([images.numpy()], share_inputs=True, share_outputs=True)
         keypoint_logits, descriptor_map = (torch.from_numpy(np.asarray(output)) for output in outputs.values())
         return NetworkOutput(keypoint_logits.permute(0, 3, 1, 2), descriptor_map.permute(0, 3, 1, 2))
 
-    def _request_for(self, shape: tuple[int, ...]) -> Any:
-        if shape not in self._requests:
+    def _request_for(self, shape: tuple[int, ...], is_uint8: bool) -> Any:
+        key = (*shape, is_uint8)
+        if key not in self._requests:
             if len(self._requests) == _MAX_SHAPES:
                 self._requests.popitem(last=False)
-            model = self._model.clone()
+            model = _taking_uint8(self._model) if is_uint8 else self._model.clone()
             model.reshape(list(shape))
-            self._requests[shape] = self._core.compile_model(model, "CPU", self._settings).create_infer_request()
-        self._requests.move_to_end(shape)
-        return self._requests[shape]
+            self._requests[key] = self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+        self._requests.move_to_end(key)
+        return self._requests[key]
 
 
 def convert(network: SuperPointNetwork) -> Any:
@@ -76,6 +77,15 @@ def convert(network: SuperPointNetwork) -> Any:
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # openvino still traces by torch.jit
         return import_openvino().convert_model(_ChannelsLast(network), example_input=example)
+
+
+def _taking_uint8(model: Any) -> Any:
+    """Return a copy of `model` that takes uint8; the division by 255 becomes part of the first convolution."""
+    openvino = import_openvino()
+    steps = openvino.preprocess.PrePostProcessor(model.clone())
+    steps.input().tensor().set_element_type(openvino.Type.u8)
+    steps.input().preprocess().convert_element_type(openvino.Type.f32).scale(255.0)
+    return steps.build()
 
 
 def import_openvino() -> ModuleType:

@@ -97,16 +97,18 @@ def resize_longer_side(image: Tensor, longer_side: int) -> Tensor:
 
 
 def to_network_input(images: list[Tensor], device: torch.device) -> Tensor:
-    """Stack (H, W) images of equal size and dtype to a (B, 1, H, W) float32 batch in [0, 1], padded to whole cells."""
-    batch = torch.stack(images)[:, None].to(device)
-    return pad_to_cells(batch.float().div_(255) if batch.dtype == torch.uint8 else batch)
+    """Stack (H, W) images of equal size and dtype to a (B, 1, H, W) batch of that dtype, padded to whole cells."""
+    return pad_to_cells(torch.stack(images)[:, None].to(device))
 
 
 def pad_to_cells(batch: Tensor) -> Tensor:
     """Extend the sides of (B, 1, H, W) images to multiples of 8 pixels by repeating the last row and column."""
-    height, width = batch.shape[2:]
-    missing = (0, -width % CELL_SIZE, 0, -height % CELL_SIZE)
-    return functional.pad(batch, missing, mode="replicate") if any(missing) else batch
+    if not any(side % CELL_SIZE for side in batch.shape[2:]):
+        return batch
+    rows, columns = (  # functional.pad takes no uint8 on a GPU
+        torch.arange(side + -side % CELL_SIZE, device=batch.device).clamp(max=side - 1) for side in batch.shape[2:]
+    )
+    return batch[:, :, rows[:, None], columns]
 
 
 def channels_last(image: Image) -> Image:

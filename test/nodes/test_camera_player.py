@@ -17,7 +17,7 @@ from recordings import (
     write_video,
 )
 
-from superpoint_ros.nodes.sources import CameraCalibration, FrameFormat, VirtualCamera
+from superpoint_ros.nodes.camera_player.sources import CameraCalibration, FrameFormat, VirtualCamera
 
 pytest.importorskip("rclpy", reason="needs ROS 2: make build, then scripts/ros_env python -m pytest")
 pytest.importorskip("superpoint_ros.msg", reason="the messages are not built: make build")
@@ -26,7 +26,7 @@ from node_testing import Probe
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from superpoint_ros.nodes.camera_player import LARGEST_LAG, Schedule
+from superpoint_ros.nodes.camera_player.node import LARGEST_LAG, Schedule
 
 
 def _play(probe: Probe, start_node, parameters, message_type=Image, topic="camera/image_raw"):

@@ -25,7 +25,7 @@ from node_testing import (
 )
 from sensor_msgs.msg import Image
 
-from superpoint_ros.nodes.image_conversion import to_array
+from superpoint_ros.images import to_array
 from superpoint_ros.nodes.keypoint_messages import from_message
 from superpoint_ros.superpoint import Features, SuperPointExtractor
 

@@ -245,7 +245,7 @@ def test_a_bag_that_loops_under_simulated_time(start_node: Callable[..., NodePro
 _DETECTOR_WITH_A_DEVICE_TO_LOSE = """
 import sys
 from pathlib import Path
-from superpoint_ros.nodes import detector
+from superpoint_ros.nodes.detector import node as detector
 from superpoint_ros.superpoint import DeviceError, SuperPointExtractor
 
 compute = SuperPointExtractor.__call__

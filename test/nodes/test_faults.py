@@ -27,7 +27,7 @@ from node_testing import Connection, NodeProcess, Probe, image_message, textured
 from rclpy.executors import SingleThreadedExecutor
 from superpoint_ros.msg import KeypointArray
 
-from superpoint_ros.nodes.detector_parameters import DetectorParameters
+from superpoint_ros.nodes.detector.parameters import DetectorParameters
 from superpoint_ros.nodes.parameters import declarations
 
 MODEL = {"weights": "random", "device": "cpu", "backend": "torch", "max_keypoints": 50}

@@ -20,8 +20,8 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 from node_testing import compressed_message, image_message, textured_image
 from sensor_msgs.msg import CompressedImage, Image
 
-from superpoint_ros.nodes import image_conversion
-from superpoint_ros.nodes.image_conversion import ImageError, to_array
+from superpoint_ros import images
+from superpoint_ros.images import ImageError, to_array
 
 HEIGHT, WIDTH = 24, 40
 RGB = textured_image(HEIGHT, WIDTH)
@@ -285,7 +285,7 @@ def test_refuses_malformed_images_and_says_what_was_expected(fields: dict[str, A
     for name, value in fields.items():
         setattr(message, name, value)
     with pytest.raises(ImageError, match=reason):
-        image_conversion.check(message)
+        images.check(message)
     with pytest.raises(ImageError, match=reason):
         to_array(message)
 
@@ -302,7 +302,7 @@ def test_any_message_gives_an_image_or_an_image_error(
     fields = {"encoding": encoding, "width": width, "height": height, "step": step, "is_bigendian": is_bigendian}
     message = Image(data=array("B", data), **fields)
     try:
-        image_conversion.check(message)
+        images.check(message)
     except ImageError:
         return
     result = to_array(message)

@@ -28,8 +28,7 @@ from node_testing import (
     textured_image,
 )
 
-from superpoint_ros.nodes import image_conversion
-from superpoint_ros.nodes.image_conversion import ImageError, to_array
+from superpoint_ros.images import MAX_PIXELS, MIN_SIDE, ImageError, check, to_array
 
 MEMORY_LIMIT = 1 << 30
 """Bytes that the largest image accepted may cost at its worst: 2**25 pixels, some arrays of each."""
@@ -61,7 +60,7 @@ def peak_memory() -> int:
 def converts(message: Any) -> bool:
     """Convert a message; returns whether it is valid. Anything but an image or an ImageError fails the test."""
     try:
-        image_conversion.check(message)
+        check(message)
     except ImageError:
         with pytest.raises(ImageError):
             to_array(message)
@@ -73,7 +72,7 @@ def converts(message: Any) -> bool:
         return False
     height, width = result.shape[:2]
     assert result.dtype == np.uint8 and result.shape in ((height, width), (height, width, 3))
-    assert min(height, width) >= image_conversion.MIN_SIDE and height * width <= image_conversion.MAX_PIXELS
+    assert min(height, width) >= MIN_SIDE and height * width <= MAX_PIXELS
     if not hasattr(message, "format"):
         assert (width, height) == (message.width, message.height)
     return True
@@ -114,7 +113,7 @@ def test_the_fuzz_reaches_valid_images_too() -> None:
 def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
     message = compressed_message(many_scans(100_000), "jpeg")  # would take minutes
     with pytest.raises(ImageError, match="scans"):
-        image_conversion.check(message)
+        check(message)
     assert converts(compressed_message(many_scans(0), "jpeg"))
 
 

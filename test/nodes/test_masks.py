@@ -10,7 +10,7 @@ from PIL import Image as pillow
 
 pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scripts/ros_env python -m pytest")
 
-from superpoint_ros.nodes.masks import MaskError, check_size, load_masks
+from superpoint_ros.nodes.detector.masks import MaskError, check_size, load_masks
 
 LEFT = np.zeros((12, 16), np.uint8)
 LEFT[:, :8] = 200

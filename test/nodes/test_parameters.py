@@ -11,8 +11,8 @@ import yaml
 
 pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scripts/ros_env python -m pytest")
 
-from superpoint_ros.nodes.detector_parameters import DetectorParameters
-from superpoint_ros.nodes.matcher_parameters import MatcherParameters
+from superpoint_ros.nodes.detector.parameters import DetectorParameters
+from superpoint_ros.nodes.matcher.parameters import MatcherParameters
 from superpoint_ros.nodes.parameter_docs import documents
 from superpoint_ros.nodes.parameters import changed, declarations
 from superpoint_ros.superpoint import DetectionOptions, load_checkpoint

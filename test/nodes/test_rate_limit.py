@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from superpoint_ros.nodes.rate_limit import RateLimiter
+from superpoint_ros.nodes.detector.rate_limit import RateLimiter
 
 
 def passed(arrivals: np.ndarray, rate: float) -> int:

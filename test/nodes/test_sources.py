@@ -24,7 +24,7 @@ from recordings import (
     write_video,
 )
 
-from superpoint_ros.nodes.sources import (
+from superpoint_ros.nodes.camera_player.sources import (
     CameraCalibration,
     Frame,
     FrameFormat,

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from superpoint_ros.nodes.worker import Worker
+from superpoint_ros.nodes.detector.worker import Worker
 
 TIMEOUT = 30.0  # seconds; only ever reached when something is wrong
 

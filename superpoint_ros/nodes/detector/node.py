@@ -15,14 +15,14 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from . import diagnostics
+from ..node_process import run_node
+from ..parameters import changed, declarations, declare
 from .camera import Camera, Frame
-from .detector_parameters import DetectorParameters
 from .masks import Mask, MaskError, check_size, load_masks
 from .model_loading import ModelError, load_extractor
-from .node_process import run_node
-from .parameters import changed, declarations, declare
+from .parameters import DetectorParameters
 from .pipeline import Pipeline
+from .status import camera_status, model_status
 
 if TYPE_CHECKING:  # PyTorch is imported at configure, where its absence can be reported
     from superpoint_ros.superpoint import SuperPointExtractor
@@ -222,11 +222,9 @@ class Detector(LifecycleNode):
         state = "unconfigured" if self._pipeline is None else "active" if is_active else "inactive"
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        message.status = [diagnostics.model_status(name, state, self._failure, self._extractor)]
+        message.status = [model_status(name, state, self._failure, self._extractor)]
         if is_active:
-            message.status += [
-                diagnostics.camera_status(name, camera, self._parameters_now) for camera in self._cameras
-            ]
+            message.status += [camera_status(name, camera, self._parameters_now) for camera in self._cameras]
         self._diagnostics.publish(message)
 
 

@@ -21,11 +21,11 @@ from std_msgs.msg import Header
 from superpoint_ros.geometry.pose import Pose, rotation_vector
 from superpoint_ros.odometry import KeypointFrame, Odometry, OdometryCamera, State, Update
 
-from .node_process import run_node
-from .odometry_input import InputError, OdometryInput
-from .odometry_parameters import OdometryParameters
-from .parameters import declare
-from .pose_messages import cloud_message, pose_message
+from ..node_process import run_node
+from ..parameters import declare
+from ..pose_messages import cloud_message, pose_message
+from .input import InputError, OdometryInput
+from .parameters import OdometryParameters
 
 try:
     from tf2_ros import TransformBroadcaster

@@ -8,7 +8,7 @@ from typing import Literal
 
 from superpoint_ros.matching import MatchOptions
 
-from .parameters import TOPIC_PREFIX, check, parameter
+from ..parameters import TOPIC_PREFIX, check, parameter
 
 
 def _are_cameras(names: tuple[str, ...]) -> bool:

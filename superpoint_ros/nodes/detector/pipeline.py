@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from . import image_conversion, keypoint_messages
+from superpoint_ros.images import ImageError, to_array
+
+from .. import keypoint_messages
+from ..stream_statistics import Stage
 from .camera import Frame
-from .detector_parameters import DetectorParameters
 from .masks import check_size
-from .stream_statistics import Stage
+from .parameters import DetectorParameters
 from .worker import Worker
 
 if TYPE_CHECKING:  # PyTorch is imported at configure, where its absence can be reported
@@ -150,11 +152,11 @@ class Pipeline:
         for frame in frames:
             camera, begun = frame.camera, time.monotonic()
             try:
-                pixels = image_conversion.to_array(frame.message, frame.parameters.fixed_value_range())
+                pixels = to_array(frame.message, frame.parameters.fixed_value_range())
                 camera.image_size = pixels.shape[1::-1]
                 if frame.mask is not None:
                     check_size(frame.mask, camera.image_size, camera.name)
-            except image_conversion.ImageError as error:
+            except ImageError as error:
                 camera.drop_malformed(error)
             except Exception as error:
                 camera.fail(error)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from ..stream_statistics import Snapshot
 from .match_stream import MatchStream
-from .matcher_parameters import MatcherParameters
-from .stream_statistics import Snapshot
+from .parameters import MatcherParameters
 
 SILENCE_LIMIT = 2.0
 """Seconds without keypoints after which a stream counts as stale."""

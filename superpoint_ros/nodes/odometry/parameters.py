@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from superpoint_ros.odometry import OdometrySettings
 
-from .parameters import TOPIC_PREFIX, check, parameter
+from ..parameters import TOPIC_PREFIX, check, parameter
 
 
 def _are_cameras(names: tuple[str, ...]) -> bool:

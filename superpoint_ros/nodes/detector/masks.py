@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as pillow
 
-from .image_conversion import MAX_PIXELS
+from superpoint_ros.images import MAX_PIXELS
 
 Mask: TypeAlias = npt.NDArray[np.uint8]
 """(H, W); keypoints are allowed where it is not zero."""

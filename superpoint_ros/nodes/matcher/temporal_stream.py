@@ -12,7 +12,7 @@ from rclpy.lifecycle import LifecycleNode
 from superpoint_ros.matching import FrameMatch, Trails
 
 from .match_stream import Frame, MatchStream, nanoseconds
-from .matcher_parameters import MatcherParameters
+from .parameters import MatcherParameters
 
 _TRUSTED_SHARE = 0.5  # of inliers among the matches, from which a homography predicts the next frame
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from .parameters import TOPIC_PREFIX, check, parameter
+from ..parameters import TOPIC_PREFIX, check, parameter
 
 if TYPE_CHECKING:  # so that parameters can be read and set where PyTorch is missing
     from superpoint_ros.superpoint import DetectionOptions

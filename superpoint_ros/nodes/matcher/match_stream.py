@@ -21,12 +21,12 @@ from superpoint_ros.matching import FrameMatch, Trails, View, match_views
 from superpoint_ros.matching.overlay import draw_trails
 from superpoint_ros.msg import KeypointArray, KeypointMatches
 
-from . import keypoint_messages, match_messages
+from .. import keypoint_messages, match_messages
+from ..calibration import Calibration
+from ..qos import overridable
+from ..stream_statistics import StreamStatistics
 from .background import Background
-from .calibration import Calibration
-from .matcher_parameters import MatcherParameters
-from .qos import overridable
-from .stream_statistics import StreamStatistics
+from .parameters import MatcherParameters
 
 _DEPTH = 10  # keypoint messages the middleware keeps
 _WARNING_PERIOD = 5.0  # seconds between two warnings about the same stream

@@ -15,17 +15,17 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from superpoint_ros import images
 from superpoint_ros.geometry import bearing_vectors
 from superpoint_ros.msg import KeypointArray
 
-from . import image_conversion
-from .calibration import Calibration
-from .detector_parameters import DetectorParameters
+from ..calibration import Calibration
+from ..qos import overridable
+from ..stream_statistics import StreamStatistics
+from ..subscription import AdoptingSubscription
 from .masks import Mask, MaskError
-from .qos import overridable
+from .parameters import DetectorParameters
 from .rate_limit import RateLimiter
-from .stream_statistics import StreamStatistics
-from .subscription import AdoptingSubscription
 
 if TYPE_CHECKING:
     from superpoint_ros.superpoint import Features
@@ -174,7 +174,7 @@ class Camera:
             self._last_warning = now
             self._node.get_logger().warning(text)
 
-    def drop_malformed(self, error: image_conversion.ImageError) -> None:
+    def drop_malformed(self, error: images.ImageError) -> None:
         """Count and report an image that is none."""
         self.statistics.count("malformed")
         self.warn(f"image on {self.image_topic} dropped: {error}")
@@ -190,8 +190,8 @@ class Camera:
         stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9  # rclpy's Time refuses negative ones
         self.statistics.received(stamp, now=self._node.get_clock().now().nanoseconds * 1e-9)
         try:
-            image_conversion.check(message)
-        except image_conversion.ImageError as error:
+            images.check(message)
+        except images.ImageError as error:
             self.drop_malformed(error)
             return
         if not self._is_wanted(parameters):

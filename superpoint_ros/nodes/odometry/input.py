@@ -14,8 +14,8 @@ from std_msgs.msg import Header
 from superpoint_ros.msg import KeypointArray
 from superpoint_ros.odometry import KeypointFrame, OdometryCamera, Rectifier, monocular_frame, stereo_frame
 
-from .calibration import camera_model
-from .keypoint_messages import Keypoints, from_message
+from ..calibration import camera_model
+from ..keypoint_messages import Keypoints, from_message
 
 _WAITING = 10  # messages of one eye that may wait for the other eye's
 _KEYPOINTS_DEPTH = 20

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from ..stream_statistics import Snapshot
 from .camera import Camera
-from .detector_parameters import DetectorParameters
-from .stream_statistics import Snapshot
+from .parameters import DetectorParameters
 
 if TYPE_CHECKING:
     from superpoint_ros.superpoint import SuperPointExtractor

@@ -29,9 +29,9 @@ from std_msgs.msg import Header
 
 from superpoint_ros.geometry.pose import INITIAL_POSE, Pose
 
-from .parameters import TOPIC_PREFIX, check, declare, parameter
-from .pose_messages import pose_message
-from .qos import overridable
+from ..parameters import TOPIC_PREFIX, check, declare, parameter
+from ..pose_messages import pose_message
+from ..qos import overridable
 from .sources import CameraCalibration, Frame, FrameFormat, Source, SourceError, looped, open_source, silence_opencv
 
 LARGEST_LAG = 0.1

@@ -10,8 +10,9 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from . import image_conversion
-from .subscription import AdoptingSubscription
+from superpoint_ros import images
+
+from ..subscription import AdoptingSubscription
 
 _TOPICS = {"raw": ("image_raw", Image), "compressed": ("image_raw/compressed", CompressedImage)}
 _CAPACITY = 10  # images that wait for their keypoints
@@ -56,17 +57,17 @@ class Background:
         message = self._images.get((header.stamp.sec, header.stamp.nanosec))
         if message is not None:
             try:
-                image = image_conversion.to_array(message)
+                image = images.to_array(message)
                 if image.shape[1::-1] == size:
                     return image
-            except image_conversion.ImageError:
+            except images.ImageError:
                 pass  # who detects keypoints in it says so
         return np.zeros((size[1], size[0]), np.uint8)
 
     def _receive(self, message: Any) -> None:
         try:
-            image_conversion.check(message)
-        except image_conversion.ImageError:
+            images.check(message)
+        except images.ImageError:
             return
         self._images[message.header.stamp.sec, message.header.stamp.nanosec] = message
         if len(self._images) > _CAPACITY:

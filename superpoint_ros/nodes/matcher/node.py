@@ -14,11 +14,11 @@ from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
+from ..node_process import run_node
+from ..parameters import changed, declarations, declare
 from .match_stream import MatchStream
-from .matcher_diagnostics import matcher_status, stream_status
-from .matcher_parameters import MatcherParameters
-from .node_process import run_node
-from .parameters import changed, declarations, declare
+from .parameters import MatcherParameters
+from .status import matcher_status, stream_status
 from .stereo_stream import StereoStream
 from .temporal_stream import TemporalStream
 

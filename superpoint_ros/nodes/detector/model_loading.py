@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from .detector_parameters import DetectorParameters
+from .parameters import DetectorParameters
 
 if TYPE_CHECKING:
     from superpoint_ros.superpoint import SuperPointExtractor

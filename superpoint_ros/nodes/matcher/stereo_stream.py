@@ -11,9 +11,9 @@ from rclpy.lifecycle import LifecycleNode
 
 from superpoint_ros.matching import Trails
 
+from ..pairing import Pairing
 from .match_stream import Frame, MatchStream, nanoseconds
-from .matcher_parameters import MatcherParameters
-from .pairing import Pairing
+from .parameters import MatcherParameters
 
 
 class StereoStream(MatchStream):

@@ -1,0 +1,1 @@
+"""The camera_player node: any source of images as a camera."""

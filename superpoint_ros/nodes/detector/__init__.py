@@ -1,0 +1,1 @@
+"""The detector node: images in, keypoints out."""

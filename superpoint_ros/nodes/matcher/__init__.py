@@ -1,0 +1,1 @@
+"""The matcher node: keypoints in, matches and tracks out."""

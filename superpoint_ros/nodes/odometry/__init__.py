@@ -1,0 +1,1 @@
+"""The odometry node: keypoints in, poses out."""
