@@ -11,8 +11,9 @@ from ..simulation.flights import FLIGHTS
 from ..superpoint.files import replacing
 from .detectors import Detector
 from .odometry_benchmark import OdometryResult, check_evo, odometry_table, run_odometry_benchmark, write_tum
+from .recorded_sequences import open_sequence
 from .report import software_versions, write_json
-from .sequences import Sequence, open_sequence, simulated_sequences
+from .sequences import Sequence, simulated_sequences
 
 
 def add_odometry_arguments(parser: argparse.ArgumentParser) -> None:

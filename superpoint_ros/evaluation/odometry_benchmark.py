@@ -23,11 +23,9 @@ from ..geometry import Matches
 from ..geometry.pose import Pose
 from ..odometry import Odometry, OdometryCamera, State, monocular_frame, stereo_frame
 from .detectors import Detector, LocalFeatures, match_features
-from .sequences import Sequence
+from .sequences import MOST_TIME_DIFFERENCE, Sequence
 
 Trajectory = tuple[tuple[float, Pose], ...]
-
-_MOST_TIME_DIFFERENCE = 0.02  # seconds between an image and its true pose
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ def _errors(truth: Trajectory, estimated: Trajectory, scale: bool) -> tuple[floa
 
 def _rmse(metric: str, paths: list[Path], options: list[str]) -> float:
     result = paths[0].with_name(f"{metric}.zip")
-    command = [_evo(metric), "tum", *map(str, paths), *options, "--t_max_diff", str(_MOST_TIME_DIFFERENCE)]
+    command = [_evo(metric), "tum", *map(str, paths), *options, "--t_max_diff", str(MOST_TIME_DIFFERENCE)]
     done = subprocess.run([*command, "--save_results", str(result)], capture_output=True, text=True, check=False)
     if done.returncode or not result.is_file():
         return float("nan")  # nothing to compare: too few poses at the same times, or no motion

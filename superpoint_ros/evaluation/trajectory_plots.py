@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from ..superpoint.files import replacing
 from .odometry_benchmark import OdometryResult
-from .sequences import Sequence
+from .sequences import MOST_TIME_DIFFERENCE, Sequence
 
 _COLUMNS = 4
-_MOST_TIME_DIFFERENCE = 0.02  # seconds
 
 
 def plot_trajectories(path: Path, sequences: List[Sequence], results: List[OdometryResult], mode: str) -> None:
@@ -46,7 +45,7 @@ def align(sequence: Sequence, result: OdometryResult) -> NDArray[np.float64]:
     times = np.array([time for time, _ in sequence.truth])
     estimated = np.array([pose.position for _, pose in result.estimated])
     nearest = np.array([np.abs(times - time).argmin() for time, _ in result.estimated])
-    close = np.abs(times[nearest] - [time for time, _ in result.estimated]) < _MOST_TIME_DIFFERENCE
+    close = np.abs(times[nearest] - [time for time, _ in result.estimated]) < MOST_TIME_DIFFERENCE
     if close.sum() < 3:
         return estimated
     true = np.array([pose.position for _, pose in sequence.truth])[nearest]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -14,12 +15,8 @@ from superpoint_ros.__main__ import main
 from superpoint_ros.evaluation.datasets import DatasetError
 from superpoint_ros.evaluation.detectors import classical_detector
 from superpoint_ros.evaluation.odometry_benchmark import run_odometry_benchmark
-from superpoint_ros.evaluation.sequences import (
-    SIMULATED_BASELINE,
-    Sequence,
-    open_sequence,
-    simulated_sequences,
-)
+from superpoint_ros.evaluation.recorded_sequences import open_sequence
+from superpoint_ros.evaluation.sequences import SIMULATED_BASELINE, Sequence, simulated_sequences
 from superpoint_ros.geometry.pose import Pose, rotation_matrix
 
 needs_evo = pytest.mark.skipif(
@@ -130,6 +127,12 @@ def test_the_command_writes_tables_and_trajectories(flight: Sequence, tmp_path: 
     assert (output / "odometry_stereo.png").is_file()
 
 
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
@@ -139,7 +142,60 @@ def test_the_command_writes_tables_and_trajectories(flight: Sequence, tmp_path: 
         (lambda folder: (folder / "mav0" / "cam0").mkdir(parents=True), "sensor.yaml: No such file"),
     ],
 )
-def test_what_is_no_sequence_is_named(prepare, message: str, tmp_path: Path) -> None:
+def test_what_is_no_sequence_is_named(prepare: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     prepare(tmp_path)
     with pytest.raises(DatasetError, match=message):
         open_sequence(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "groundtruth.txt").unlink(), r"groundtruth.txt: cannot be read"),
+        (lambda folder: (folder / "rgb" / "0.100000.png").unlink(), r"rgb/0.100000.png: missing, and 0 more images"),
+        (lambda folder: rewrite(folder / "rgb.txt", "0.100000 ", "soon "), r"rgb.txt: .*'soon'"),
+        (lambda folder: (folder / "calibration.txt").write_text("1 1 1 1 0.1"), r"calibration.txt: 1 distortion coeff"),
+        (
+            lambda folder: (folder / "groundtruth.txt").write_text("9 0 0 0 0 0 0 1\n"),
+            "from 9.000 .* but images from",
+        ),
+        (
+            lambda folder: (folder / "groundtruth.txt").write_text("0 nan 0 0 0 0 0 1\n"),
+            "groundtruth.txt: no pose",
+        ),
+    ],
+)
+def test_a_faulty_tum_folder_is_named(
+    spoil: Callable[[Path], object], message: str, flight: Sequence, tmp_path: Path
+) -> None:
+    spoil(write_tum_layout(tmp_path / "tum", flight))
+    with pytest.raises(DatasetError, match=message):
+        open_sequence(tmp_path / "tum")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("radial-tangential", "omni", "sensor.yaml: .*'omni' is unknown"),
+        ("resolution", "size", "sensor.yaml: .*'resolution'"),
+        ("T_BS:", "T_BS: [", "sensor.yaml: not the sensor.yaml"),
+    ],
+)
+def test_a_faulty_euroc_camera_is_named(old: str, new: str, message: str, flight: Sequence, tmp_path: Path) -> None:
+    folder = write_euroc_layout(tmp_path / "euroc", flight)
+    rewrite(folder / "mav0" / "cam1" / "sensor.yaml", old, new)
+    with pytest.raises(DatasetError, match=message):
+        open_sequence(folder)
+
+
+def test_a_calibration_with_the_head_that_opencv_writes_is_read(flight: Sequence, tmp_path: Path) -> None:
+    folder = write_euroc_layout(tmp_path / "euroc", flight)
+    rewrite(folder / "mav0" / "cam0" / "sensor.yaml", "T_BS:", "%YAML:1.0\nT_BS:")
+    np.testing.assert_array_equal(open_sequence(folder).camera.matrix, flight.camera.matrix)
+
+
+def test_truth_beyond_the_images_does_not_count(flight: Sequence, tmp_path: Path) -> None:
+    folder = write_tum_layout(tmp_path / "tum", flight)
+    with (folder / "groundtruth.txt").open("a") as truth:
+        truth.write("100 50 0 0 0 0 0 1\n")
+    assert len(open_sequence(folder).truth) == LENGTH
