@@ -151,7 +151,7 @@ def _array_extremes(descriptors0: Any, descriptors1: Any, candidates: Any, needs
 def _product(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return first @ second.T."""
     if sys.modules.get("torch") is None:
-        return first @ second.T
+        return np.asarray(first @ second.T)
     from . import tensor_matching  # NumPy's OpenBLAS needs twice as long on processors that it does not know
 
     return tensor_matching.product_of_arrays(first, second)

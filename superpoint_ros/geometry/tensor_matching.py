@@ -52,7 +52,7 @@ def extremes_of_similarity(similarity: Tensor, candidates: Tensor | None, needs_
 
 def product_of_arrays(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return first @ second.T of arrays (N0, D) and (N1, D)."""
-    tensors = [torch.from_numpy(np.require(array, requirements="CAW")) for array in (first, second)]
+    tensors = [torch.from_numpy(np.require(array, requirements=["C", "A", "W"])) for array in (first, second)]
     with torch.inference_mode():
         product: NDArray[np.float32] = _product(*tensors).numpy()
     return product
