@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -62,8 +63,7 @@ def make_keystore(folder: Path, policy: Path, domain: int) -> Path:
     _openssl("req", "-x509", "-new", "-key", key, "-subj", "/CN=testCA", "-days", 365, "-out", certificate)
     governance = folder / "governance.xml"
     governance.write_text(_GOVERNANCE.format(domain=domain))
-    for enclave in ElementTree.parse(policy).getroot().iter("enclave"):
-        path = enclave.attrib["path"]
+    for path, enclave in enclaves(policy).items():
         target = folder / "enclaves" / path.lstrip("/")
         target.mkdir(parents=True)
         for authority in ("identity_ca", "permissions_ca"):
@@ -72,7 +72,7 @@ def make_keystore(folder: Path, policy: Path, domain: int) -> Path:
         _openssl("req", "-new", "-key", target / "key.pem", "-subj", _subject(path), "-out", target / "request.pem")
         issuer = ("-CA", certificate, "-CAkey", key, "-CAcreateserial", "-days", 365)
         _openssl("x509", "-req", "-in", target / "request.pem", *issuer, "-out", target / "cert.pem")
-        publish, subscribe = _topics(enclave)
+        publish, subscribe = _dds_topics(rights(enclave))
         permissions = target / "permissions.xml"
         permissions.write_text(
             _PERMISSIONS.format(
@@ -97,32 +97,51 @@ def _openssl(*arguments: object) -> None:
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
 
-def _listed(topics: list[str]) -> str:
+def _listed(topics: set[str]) -> str:
     return "".join(f"<topic>{topic}</topic>" for topic in sorted(topics))
 
 
-def _topics(enclave: ElementTree.Element) -> tuple[list[str], list[str]]:
-    """Return the DDS topics that the enclave publishes and subscribes to, by the naming rules of ROS 2 on DDS."""
-    publish, subscribe = ["ros_discovery_info"], ["ros_discovery_info"]
+@dataclass(frozen=True)
+class Rights:
+    """Full ROS names of the topics and services that an enclave may use."""
+
+    publish: frozenset[str]
+    subscribe: frozenset[str]
+    reply: frozenset[str]
+    request: frozenset[str]
+
+
+def rights(enclave: ElementTree.Element) -> Rights:
+    """Read what a policy allows an enclave."""
+    found: dict[str, set[str]] = {"publish": set(), "subscribe": set(), "reply": set(), "request": set()}
     for profile in enclave.iter("profile"):
-        namespace = profile.attrib["ns"].rstrip("/")
+        namespace, node = profile.attrib["ns"].rstrip("/"), profile.attrib["node"]
+        for group in (*profile.iter("topics"), *profile.iter("services")):
+            for entry in group:
+                name = entry.text or ""
+                if name.startswith("~/"):
+                    name = f"{namespace}/{node}/{name[2:]}"
+                elif not name.startswith("/"):
+                    name = f"{namespace}/{name}"
+                for what in found:
+                    if group.get(what) == "ALLOW":
+                        found[what].add(name)
+    return Rights(**{what: frozenset(names) for what, names in found.items()})
 
-        def full(name: str, namespace: str = namespace, node: str = profile.attrib["node"]) -> str:
-            if name.startswith("/"):
-                return name
-            return f"{namespace}/{node}/{name[2:]}" if name.startswith("~/") else f"{namespace}/{name}"
 
-        for topics in profile.iter("topics"):
-            names = [f"rt{full(topic.text or '')}" for topic in topics.iter("topic")]
-            publish += names if topics.get("publish") == "ALLOW" else []
-            subscribe += names if topics.get("subscribe") == "ALLOW" else []
-        for services in profile.iter("services"):
-            names = [full(service.text or "") for service in services.iter("service")]
-            requests, replies = ([f"{kind}{name}" for name in names] for kind in ("rq", "rr"))
-            if services.get("reply") == "ALLOW":
-                subscribe += [f"{name}Request" for name in requests]
-                publish += [f"{name}Reply" for name in replies]
-            if services.get("request") == "ALLOW":
-                publish += [f"{name}Request" for name in requests]
-                subscribe += [f"{name}Reply" for name in replies]
+def enclaves(policy: Path) -> dict[str, ElementTree.Element]:
+    """Return the enclaves of a policy file by their paths."""
+    return {enclave.attrib["path"]: enclave for enclave in ElementTree.parse(policy).getroot().iter("enclave")}
+
+
+def _dds_topics(rights: Rights) -> tuple[set[str], set[str]]:
+    """Return the DDS topics to publish and to subscribe to, by the naming rules of ROS 2 on DDS."""
+    publish = {"ros_discovery_info"} | {f"rt{name}" for name in rights.publish}
+    subscribe = {"ros_discovery_info"} | {f"rt{name}" for name in rights.subscribe}
+    for name in rights.reply:
+        subscribe.add(f"rq{name}Request")
+        publish.add(f"rr{name}Reply")
+    for name in rights.request:
+        publish.add(f"rq{name}Request")
+        subscribe.add(f"rr{name}Reply")
     return publish, subscribe

@@ -95,9 +95,12 @@ def test_the_policys_nodes_reach_each_other_and_nobody_else_does(
     as_camera = ("--enclave", "/superpoint_ros/camera_player")
     parameters = {"source": "virtual", "width": 160, "height": 120, "frame_id": "trusted", "rate": 10.0}
     camera = start_node("camera_player", parameters, *as_camera)
+    others = [start_node(name, {}, "--enclave", f"/superpoint_ros/{name}") for name in ("matcher", "odometry")]
     camera.wait_for_output("playing")
     consumer = ("--enclave", "/superpoint_ros/consumer")
     assert peer("consumer", "", environment, *consumer, seconds=15)["frames"] == ["trusted"]
+    for node in others:  # a right that the policy forgets ends them or fails their configure
+        assert node.process.poll() is None and "rror" not in node.output, node.output
 
     # Whoever has the camera's keys can send images: the attempts below fail for want of keys, not of skill.
     second = [sys.executable, str(PEER), "camera_player", "second", "20", "--ros-args", *as_camera]
