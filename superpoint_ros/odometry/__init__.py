@@ -2,7 +2,8 @@
 
 from .camera import OdometryCamera, Rectifier
 from .frames import KeypointFrame, monocular_frame, stereo_frame
-from .odometry import Odometry, OdometrySettings, State, Update
+from .odometry import Odometry, State, Update
+from .settings import OdometrySettings
 
 __all__ = [
     "KeypointFrame",

@@ -1,4 +1,4 @@
-"""Poses from landmarks, landmarks from poses, and the scale of what a single camera sees."""
+"""Poses from landmarks, and landmarks from poses."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from ..geometry.pose import Pose, rotation_matrix
 from .bundle_adjustment import Observations, adjust
 from .camera import Array, OdometryCamera
 
+LARGEST_ERROR = 3.0
+"""Pixels between an observation that agrees with a pose and its expected place."""
+LEAST_PARALLAX = np.radians(1.0)
+"""Angle between two lines of sight below which they say too little about where they meet."""
+
 _RANSAC_ITERATIONS = 300
-_GROUND_TILT = np.radians(25.0)  # between the ground's normal and the camera's vertical axis
-_GROUND_THICKNESS = 0.03  # of the camera's height
-_GROUND_SUPPORT = 15  # landmarks
 
 
 @dataclass(frozen=True)
@@ -127,33 +129,3 @@ def triangulate(
     cosine = (lines[0] * lines[1]).sum(axis=1) / np.prod([np.linalg.norm(line, axis=1) for line in lines], axis=0)
     landmarks[np.maximum(*errors) > largest_error] = np.nan
     return landmarks, np.arccos(np.clip(cosine, -1, 1))
-
-
-def height_above_ground(points: Array) -> float | None:
-    """Height of a roughly level camera above the largest level plane below it.
-
-    Parameters
-    ----------
-    points : ndarray, (N, 3)
-        Landmarks in the camera's frame (y down), in any unit.
-
-    Returns
-    -------
-    float or None
-        In the same unit; None if there is no such plane.
-    """
-    if len(points) < _GROUND_SUPPORT:
-        return None
-    rng = np.random.default_rng(0)
-    best_height, best_support = None, _GROUND_SUPPORT - 1
-    for sample in points[rng.integers(len(points), size=(_RANSAC_ITERATIONS, 3))]:
-        normal = np.cross(sample[1] - sample[0], sample[2] - sample[0])
-        length = np.linalg.norm(normal)
-        if length == 0 or abs(normal[1]) < length * np.cos(_GROUND_TILT):
-            continue
-        down = normal / length * np.sign(normal[1])
-        height = float(down @ sample[0])
-        support = int((np.abs(points @ down - height) < _GROUND_THICKNESS * height).sum())
-        if support > best_support:
-            best_height, best_support = height, support
-    return best_height

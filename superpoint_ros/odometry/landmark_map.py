@@ -18,6 +18,11 @@ UNKNOWN = -1
 """In place of a landmark's number where a keypoint has none."""
 
 
+def unknown(frame: KeypointFrame) -> NDArray[np.int64]:
+    """Numbers (N,) of the landmarks of a frame of which nothing is known."""
+    return np.full(len(frame), UNKNOWN, np.int64)
+
+
 @dataclass
 class KeyFrame:
     """A frame that is kept.

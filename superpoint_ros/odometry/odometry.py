@@ -19,27 +19,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import estimate_relative_pose, match_descriptors
+from ..geometry import match_descriptors
 from ..geometry.pose import INITIAL_POSE, Pose
 from .camera import Array, OdometryCamera
 from .estimation import (
+    LARGEST_ERROR,
+    LEAST_PARALLAX,
     PoseEstimate,
     estimate_pose,
-    height_above_ground,
     landmarks_from_disparity,
     triangulate,
 )
 from .frames import KeypointFrame, Matcher
-from .landmark_map import UNKNOWN, KeyFrame, LandmarkMap, LocalMap
+from .initialisation import LEAST_TO_INITIALISE, map_from_two_views
+from .landmark_map import UNKNOWN, KeyFrame, LandmarkMap, LocalMap, unknown
+from .settings import OdometrySettings
 
 _NEIGHBOURS = 8  # key frames that make the local map and are adjusted together
-_LARGEST_ERROR = 3.0  # pixels
 _LEAST_TO_RELOCALISE = 30  # matches: more than to track, because no motion vouches for the place
 _RELOCALISATION_TRIALS = 20  # key frames compared with one lost frame
-_LEAST_PARALLAX = np.radians(1.0)
-_LEAST_TO_INITIALISE = 50  # matches
-_INITIAL_PARALLAX = np.radians(2.5)  # median
-_INITIAL_DEPTH = 1.0  # median, where nothing fixes a monocular camera's scale
 _NEW_VIEW = 0.6  # share of the key frame's landmarks still seen, below which a frame becomes the next one
 _NEW_PLACE = 0.15  # motion in shares of the median depth, above which it does
 
@@ -50,31 +48,6 @@ class State(enum.Enum):
     INITIALISING = "initialising"
     TRACKING = "tracking"
     LOST = "lost"
-
-
-@dataclass(frozen=True)
-class OdometrySettings:
-    """How odometry decides.
-
-    Attributes
-    ----------
-    min_inliers : int
-        Landmarks that must agree with a pose.
-    max_key_frames : int
-        Key frames kept for relocalisation.
-    restart_after : int
-        Lost frames after which a new map begins at the last known pose; 0 for never.
-    initial_baseline : float
-        Monocular: metres between the two frames that the map begins with; 0 if not known.
-    camera_height : float
-        Monocular: metres of the (roughly level) camera above the ground when the map begins; 0 if not known.
-    """
-
-    min_inliers: int = 20
-    max_key_frames: int = 60
-    restart_after: int = 30
-    initial_baseline: float = 0.0
-    camera_height: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -166,59 +139,22 @@ class Odometry:
     def _begin_stereo(self, frame: KeypointFrame) -> bool:
         if np.isfinite(frame.points[:, 2]).sum() < self.settings.min_inliers:
             return False
-        self._insert(frame, self._start_pose, _unknown(frame))
+        self._insert(frame, self._start_pose, unknown(frame))
         return True
 
     def _begin_monocular(self, frame: KeypointFrame) -> bool:
         """Begin with two frames that see enough of the same from places far enough apart."""
-        first = self._first_frame
-        if first is None:
-            self._first_frame = frame
-            return False
-        rows, columns = self.match(first.descriptors, frame.descriptors).indices.T
-        if len(rows) < _LEAST_TO_INITIALISE:
-            self._first_frame = frame
-            return False
-        points0, points1 = first.points[rows], frame.points[columns]
-        motion = estimate_relative_pose(
-            self.camera.normalized(points0[:, :2]),
-            self.camera.normalized(points1[:, :2]),
-            max_error=_LARGEST_ERROR / 2 / self.camera.focal_length,
-        )
-        if motion is None or motion.inliers.sum() < _LEAST_TO_INITIALISE:
-            return False
-        pose0 = self._start_pose
-        pose1 = pose0 @ Pose(motion.rotation, motion.translation).inverse()
-        landmarks, parallax = triangulate(self.camera, pose0, points0, pose1, points1, _LARGEST_ERROR)
-        good = motion.inliers & np.isfinite(landmarks[:, 0]) & (parallax > _LEAST_PARALLAX)
-        if good.sum() < _LEAST_TO_INITIALISE or np.median(parallax[motion.inliers]) < _INITIAL_PARALLAX:
-            return False
-        numbers = self.map.add_landmarks(landmarks[good])
-        for key, pose, seen in ((first, pose0, rows), (frame, pose1, columns)):
-            known = _unknown(key)
-            known[seen[good]] = numbers
-            self.map.insert(KeyFrame(key, pose, known))
-        self.map.optimise(self.map.key_frames, fixed=1, largest_error=_LARGEST_ERROR)
-        if not self._fix_scale():
-            self.map = LandmarkMap(self.camera, self.settings.max_key_frames)
-            return False
-        return True
-
-    def _fix_scale(self) -> bool:
-        """Give the first monocular map a scale; False if what should give it cannot be seen."""
-        first, second = self.map.key_frames
-        local = first.pose.to_body(self.map.positions)
-        known, unscaled = _INITIAL_DEPTH, float(np.median(local[:, 2]))
-        if self.settings.initial_baseline:
-            known = self.settings.initial_baseline
-            unscaled = float(np.linalg.norm(second.pose.position - first.pose.position))
-        elif self.settings.camera_height:
-            height = height_above_ground(local)
-            if height is None:
-                return False
-            known, unscaled = self.settings.camera_height, height
-        self.map.rescale(known / unscaled, first.pose.position)
-        return True
+        if self._first_frame is not None:
+            matches = self.match(self._first_frame.descriptors, frame.descriptors)
+            if len(matches) >= LEAST_TO_INITIALISE:
+                begun = map_from_two_views(
+                    self.camera, self.settings, self._first_frame, frame, matches, self._start_pose
+                )
+                if begun is not None:
+                    self.map = begun
+                return begun is not None
+        self._first_frame = frame
+        return False
 
     # Tracking
 
@@ -233,7 +169,7 @@ class Odometry:
             window = self.map.neighbours(self.map.key_frames[-1], _NEIGHBOURS)
             if len(window) > 1:
                 fixed = 1 if self.camera.baseline or len(window) == 2 else 2  # the second one holds the scale
-                self.map.optimise(window, fixed, _LARGEST_ERROR)
+                self.map.optimise(window, fixed, LARGEST_ERROR)
             self._refer_to(self.map.key_frames[-1])
             pose = self.map.key_frames[-1].pose
         return Update(State.TRACKING, pose, estimate.covariance, int(estimate.inliers.sum()), is_key_frame)
@@ -244,11 +180,11 @@ class Odometry:
         """Find the pose from which `frame` sees `local`, and the landmark of each keypoint."""
         rows, columns = self.match(frame.descriptors, local.descriptors).indices.T
         estimate = estimate_pose(
-            self.camera, frame.points[rows], local.positions[columns], _LARGEST_ERROR, least_inliers
+            self.camera, frame.points[rows], local.positions[columns], LARGEST_ERROR, least_inliers
         )
         if estimate is None:
             return None
-        landmarks = _unknown(frame)
+        landmarks = unknown(frame)
         landmarks[rows[estimate.inliers]] = local.numbers[columns[estimate.inliers]]
         return estimate, landmarks
 
@@ -300,13 +236,9 @@ class Odometry:
             other.frame.points[rows],
             key_frame.pose,
             key_frame.frame.points[columns],
-            _LARGEST_ERROR,
+            LARGEST_ERROR,
         )
-        good = np.isfinite(landmarks[:, 0]) & (parallax > _LEAST_PARALLAX)
+        good = np.isfinite(landmarks[:, 0]) & (parallax > LEAST_PARALLAX)
         numbers = self.map.add_landmarks(landmarks[good])
         other.landmarks[rows[good]] = numbers
         key_frame.landmarks[columns[good]] = numbers
-
-
-def _unknown(frame: KeypointFrame) -> NDArray[np.int64]:
-    return np.full(len(frame), UNKNOWN, np.int64)

@@ -24,7 +24,8 @@ from superpoint_ros.odometry import (
     stereo_frame,
 )
 from superpoint_ros.odometry import bundle_adjustment as ba
-from superpoint_ros.odometry.estimation import estimate_pose, height_above_ground
+from superpoint_ros.odometry.estimation import estimate_pose
+from superpoint_ros.odometry.initialisation import height_above_ground
 from superpoint_ros.simulation.flights import Path
 
 WIDTH, HEIGHT = 640, 480
