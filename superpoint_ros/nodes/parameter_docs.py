@@ -50,7 +50,7 @@ atomically either all are taken or none.
 {matcher}
 ## odometry
 
-`config/odometry.yaml` holds the same values. Read once, at the start of the node.
+`config/odometry.yaml` holds the same values. What is said of the detector's parameters holds here too.
 
 {odometry}
 ## camera_player
@@ -65,13 +65,13 @@ def documents() -> dict[str, str]:
     tables = {
         "detector": markdown_table(DetectorParameters),
         "matcher": markdown_table(MatcherParameters),
-        "odometry": markdown_table(OdometryParameters, read_only=True),
+        "odometry": markdown_table(OdometryParameters),
         "player": markdown_table(PlayerSettings, read_only=True),
     }
     return {
         "config/detector.yaml": yaml_file(DetectorParameters, _YAML_INTRODUCTION),
         "config/matcher.yaml": yaml_file(MatcherParameters, _MATCHER_YAML_INTRODUCTION),
-        "config/odometry.yaml": yaml_file(OdometryParameters, _ODOMETRY_YAML_INTRODUCTION, read_only=True),
+        "config/odometry.yaml": yaml_file(OdometryParameters, _ODOMETRY_YAML_INTRODUCTION),
         "docs/parameters.md": _DOCUMENT.format(**tables),
     }
 

@@ -26,6 +26,7 @@ Stage = Literal[
     "inference",
     "decoding",
     "matching",
+    "odometry",
     "publishing",
     "reception to publication",
 ]
@@ -113,6 +114,13 @@ class StreamStatistics:
                 self._durations["age at reception"].clear()
             elif now != 0 and self._foreign_stamps is None:
                 self._durations["age at reception"].append(age)
+
+    def resume(self) -> None:
+        """Let silence and gaps count from now on: until now nothing was wanted."""
+        with self._lock:
+            self._gaps = StampGaps()
+            if self._last_image is not None:
+                self._last_image = self.clock()
 
     def clock_jumped(self) -> None:
         """Forget ages: they were taken of a clock that was about to jump."""

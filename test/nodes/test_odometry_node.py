@@ -78,7 +78,7 @@ def test_a_simulated_stereo_camera_is_followed(probe, start_node):
     assert clouds[-1].width > 100
     assert "new map (stereo, baseline 0.12 m" in odometry.output
     probe.wait_until(
-        lambda: (status := latest_status(reports, "odometry")) and values(status)["state"] == "tracking",
+        lambda: (status := latest_status(reports, "odometry: left")) and values(status)["odometry"] == "tracking",
         "diagnostics of the odometry",
     )
     assert odometry.stop() == 0
@@ -111,7 +111,7 @@ def test_what_cannot_be_used_is_said_and_the_node_goes_on(size, reason, probe, s
         calibration.publish(info)
         keypoints.publish(message)
         probe.spin_for(0.2)
-        status = latest_status(reports, "odometry: odometry")
+        status = latest_status(reports, "odometry: alone")
         return status is not None and reason in status.message
 
     probe.wait_until(is_said, reason)

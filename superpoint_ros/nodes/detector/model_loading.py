@@ -11,22 +11,18 @@ if TYPE_CHECKING:
     from superpoint_ros.superpoint import SuperPointExtractor
 
 
-class ModelError(RuntimeError):
-    """The model cannot be loaded; the text says why and what to do, in one line."""
-
-
 def load_extractor(parameters: DetectorParameters) -> SuperPointExtractor:
     """Load the weights onto the device that the parameters name.
 
     Raises
     ------
-    ModelError
+    ValueError
         If PyTorch is missing, the weights cannot be read, or device and precision do not go together.
     """
     try:
         from superpoint_ros.superpoint import SuperPointExtractor
     except ImportError as error:
-        raise ModelError(
+        raise ValueError(
             f"{error.name or error} cannot be imported; PyTorch is needed: the README says how to install it"
         ) from error
     try:
@@ -39,4 +35,4 @@ def load_extractor(parameters: DetectorParameters) -> SuperPointExtractor:
             **asdict(parameters.detection_options()),
         )
     except (ValueError, OSError, RuntimeError) as error:  # RuntimeError is CUDA's
-        raise ModelError(" ".join(str(error).split())) from error
+        raise ValueError(" ".join(str(error).split())) from error

@@ -7,14 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..parameters import TOPIC_PREFIX, check, parameter
+from ..common_parameters import NodeParameters, cameras_parameter, stale_after_parameter
+from ..parameters import parameter
 
 if TYPE_CHECKING:  # so that parameters can be read and set where PyTorch is missing
     from superpoint_ros.superpoint import DetectionOptions
-
-
-def _are_cameras(names: tuple[str, ...]) -> bool:
-    return len(names) > 0 and len(set(names)) == len(names) and all(TOPIC_PREFIX.fullmatch(name) for name in names)
 
 
 def _is_value_range(values: tuple[float, ...]) -> bool:
@@ -22,7 +19,7 @@ def _is_value_range(values: tuple[float, ...]) -> bool:
 
 
 @dataclass(frozen=True)
-class DetectorParameters:
+class DetectorParameters(NodeParameters):
     """Values of all parameters of the detector.
 
     Raises
@@ -31,14 +28,8 @@ class DetectorParameters:
         If one of them is not allowed; the message names it.
     """
 
-    autostart: bool = parameter(
-        True, "Whether the node configures and activates itself at start, instead of waiting for a lifecycle manager."
-    )
-    cameras: tuple[str, ...] = parameter(
-        ("camera",),
-        "Cameras to serve: <name>/image_raw in, <name>/keypoints and <name>/keypoints_image out.",
-        accepts=_are_cameras,
-        constraint="a list of different names that can start a topic name",
+    cameras: tuple[str, ...] = cameras_parameter(
+        "Cameras to serve: <name>/image_raw in, <name>/keypoints and <name>/keypoints_image out."
     )
     image_transport: Literal["raw", "compressed"] = parameter(
         "raw",
@@ -149,13 +140,7 @@ class DetectorParameters:
         "Whether messages carry the direction of each keypoint, from the camera_info beside the image topic.",
         live=True,
     )
-    stale_after: float = parameter(
-        2.0,
-        "Seconds without an image after which /diagnostics calls a camera stale.",
-        minimum=0.1,
-        maximum=3600.0,
-        live=True,
-    )
+    stale_after: float = stale_after_parameter("an image")
     warn_below_rate: float = parameter(
         0.0,
         "Published results per second of a camera below which /diagnostics warns; 0.0 never.",
@@ -172,9 +157,6 @@ class DetectorParameters:
         live=True,
     )
     error_above_latency: float = parameter(0.0, "The same for an error.", minimum=0.0, maximum=3600.0, live=True)
-
-    def __post_init__(self) -> None:
-        check(self)
 
     def detection_options(self) -> DetectionOptions:
         """Return the part that the extractor takes between two images."""

@@ -119,6 +119,7 @@ class MatchStream(ABC):
 
     def subscribe(self) -> None:
         """Start to receive keypoints."""
+        self.statistics.resume()
         for side, topic in enumerate(self._topics):
             subscription = self._node.create_subscription(
                 KeypointArray,
@@ -147,9 +148,26 @@ class MatchStream(ABC):
         self._node.destroy_lifecycle_publisher(self._overlay)
 
     def follow_watchers(self) -> None:
-        """Receive images while somebody looks at the overlay; to be called every now and then while subscribed."""
+        """Receive keypoints while their matches are wanted, and images while somebody looks at the overlay.
+
+        To be called every now and then. Who detects keypoints has nothing to do either while nobody receives them.
+        """
+        is_wanted = (
+            self._parameters().process_without_subscribers
+            or self._matches.get_subscription_count() > 0
+            or self._overlay_is_watched
+        )
+        if is_wanted and self.is_idle:
+            self.subscribe()
+        elif not is_wanted and not self.is_idle:
+            self.unsubscribe()
         if self._background is not None:
             self._background.watch(self._overlay_is_watched)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no keypoints are received."""
+        return not self._subscriptions
 
     @property
     def calibration_problem(self) -> str:
@@ -174,10 +192,6 @@ class MatchStream(ABC):
         arrival = time.monotonic()
         if side == 0:
             self._count_arrival(message.header)
-        if not (self._matches.get_subscription_count() > 0 or self._overlay_is_watched):
-            self._count(side, "unwatched")
-            self.reset()
-            return
         try:
             frame = self._frame(side, message, arrival)
         except KeypointsError as error:
@@ -276,8 +290,3 @@ class MatchStream(ABC):
         if now - self._last_warning >= _WARNING_PERIOD:
             self._last_warning = now
             self._node.get_logger().warning(text)
-
-
-def nanoseconds(header: Header) -> int:
-    """Return the stamp of a header."""
-    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)

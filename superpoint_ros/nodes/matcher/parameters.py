@@ -8,15 +8,12 @@ from typing import Literal
 
 from superpoint_ros.matching import MatchOptions
 
-from ..parameters import TOPIC_PREFIX, check, parameter
-
-
-def _are_cameras(names: tuple[str, ...]) -> bool:
-    return len(names) > 0 and len(set(names)) == len(names) and all(TOPIC_PREFIX.fullmatch(name) for name in names)
+from ..common_parameters import NodeParameters, cameras_parameter, stale_after_parameter
+from ..parameters import parameter
 
 
 @dataclass(frozen=True)
-class MatcherParameters:
+class MatcherParameters(NodeParameters):
     """Values of all parameters of the matcher.
 
     Raises
@@ -25,29 +22,25 @@ class MatcherParameters:
         If one of them is not allowed; the message names it.
     """
 
-    autostart: bool = parameter(
-        True, "Whether the node configures and activates itself at start, instead of waiting for a lifecycle manager."
-    )
     mode: Literal["consecutive", "keyframes", "stereo"] = parameter(
         "consecutive",
         "What each frame is matched to: consecutive, the one before; keyframes, the last key frame; stereo, the right "
         "image of the pair to the left one.",
         choices=("consecutive", "keyframes", "stereo"),
     )
-    cameras: tuple[str, ...] = parameter(
-        ("camera",),
+    cameras: tuple[str, ...] = cameras_parameter(
         "Cameras to serve: <name>/keypoints in, <name>/matches and <name>/tracks_image out. For stereo the left and "
         "the right one: <left>/stereo_matches and <left>/stereo_matches_image out.",
-        accepts=_are_cameras,
-        constraint="a list of different names that can start a topic name, two of them for stereo",
+        "a list of different names that can start a topic name, two of them for stereo",
     )
-    backend: Literal["numpy", "torch"] = parameter(
-        "numpy",
-        "What computes the distances. torch is needed for a GPU, and faster on some CPUs; numpy needs less memory.",
-        choices=("numpy", "torch"),
+    backend: Literal["auto", "numpy", "torch"] = parameter(
+        "auto",
+        "What computes the distances; auto is torch where it is installed, else numpy. torch is needed for a GPU and "
+        "faster on some CPUs; numpy needs some 200 MB less.",
+        choices=("auto", "numpy", "torch"),
     )
     device: str = parameter(
-        "auto",
+        "cpu",
         "Where torch computes; auto takes the first GPU where there is one.",
         accepts=lambda device: re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device) is not None,
         constraint="auto, cpu, cuda or cuda:N",
@@ -59,10 +52,13 @@ class MatcherParameters:
         choices=("none", "homography", "essential"),
     )
     sync_slop: float = parameter(
-        0.0,
-        "Seconds by which the stamps of left and right may differ; 0 pairs equal stamps only.",
+        0.005,
+        "Seconds by which the stamps of left and right may differ; 0.0 pairs equal stamps only.",
         minimum=0.0,
         maximum=1.0,
+    )
+    process_without_subscribers: bool = parameter(
+        False, "Whether keypoints are matched even while nobody subscribes to matches or overlay.", live=True
     )
     max_ratio: float = parameter(
         1.0,
@@ -116,8 +112,7 @@ class MatcherParameters:
         choices=("raw", "compressed"),
     )
 
-    def __post_init__(self) -> None:
-        check(self)
+    stale_after: float = stale_after_parameter("keypoints")
 
     def check_cameras(self) -> None:
         """Raise ``ValueError`` unless the number of cameras suits the mode."""

@@ -11,8 +11,8 @@ from rclpy.lifecycle import LifecycleNode
 
 from superpoint_ros.matching import Trails
 
-from ..pairing import Pairing
-from .match_stream import Frame, MatchStream, nanoseconds
+from ..pairing import Pairing, nanoseconds
+from .match_stream import Frame, MatchStream
 from .parameters import MatcherParameters
 
 

@@ -11,7 +11,8 @@ from rclpy.lifecycle import LifecycleNode
 
 from superpoint_ros.matching import FrameMatch, Trails
 
-from .match_stream import Frame, MatchStream, nanoseconds
+from ..pairing import nanoseconds
+from .match_stream import Frame, MatchStream
 from .parameters import MatcherParameters
 
 _TRUSTED_SHARE = 0.5  # of inliers among the matches, from which a homography predicts the next frame

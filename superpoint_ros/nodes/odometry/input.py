@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from rclpy.node import Node
@@ -16,8 +18,10 @@ from superpoint_ros.odometry import KeypointFrame, OdometryCamera, Rectifier, mo
 
 from ..calibration import camera_model
 from ..keypoint_messages import Keypoints, from_message
+from ..pairing import Pairing, nanoseconds
+from ..qos import overridable
+from .parameters import OdometryParameters
 
-_WAITING = 10  # messages of one eye that may wait for the other eye's
 _KEYPOINTS_DEPTH = 20
 
 
@@ -25,12 +29,32 @@ class InputError(ValueError):
     """A message cannot be used; the text names the topic and what was expected."""
 
 
+@dataclass(frozen=True, eq=False)
+class Arrival:
+    """The keypoints of one moment.
+
+    Attributes
+    ----------
+    header : Header
+        Of the (left) image.
+    kind : str
+        Type and model of the descriptors in words; only those of one kind can be matched. Empty without keypoints.
+    frame : KeypointFrame
+    camera : OdometryCamera
+        What they were seen by.
+    """
+
+    header: Header
+    kind: str
+    frame: KeypointFrame
+    camera: OdometryCamera
+
+
 class _Eye:
-    """The newest calibration of a camera, and its keypoints that wait for their partner."""
+    """A camera: the newest calibration, and what follows from it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.waiting: dict[tuple[int, int], KeypointArray] = {}
         self.info: CameraInfo | None = None
         self._made_of: CameraInfo | None = None
         self._rectifier: Rectifier | None = None
@@ -66,6 +90,23 @@ class _Eye:
             )
         return self._rectifier
 
+    def baseline(self) -> float:
+        """Return the distance in metres of this, the right, camera from the left one.
+
+        Raises
+        ------
+        InputError
+            If the calibration does not have it.
+        """
+        projection = np.array(self.info.p, np.float64) if self.info else np.zeros(12)
+        baseline = float(-projection[3] / projection[0]) if projection[0] else 0.0
+        if not baseline > 0:
+            raise InputError(
+                f"{self.name}/camera_info has no baseline: p[3] must be -fx times the distance from the left camera in "
+                f"metres, got {projection[3]:g}"
+            )
+        return baseline
+
 
 class OdometryInput:
     """Subscribes to keypoints and calibration, and calls back with each complete frame.
@@ -73,42 +114,51 @@ class OdometryInput:
     Parameters
     ----------
     node : rclpy.node.Node
-    cameras : tuple of str
-        One name, or those of the left and right camera.
+    settings : OdometryParameters
+        Names the camera, or the left and the right one, and how far apart their stamps may be.
+    on_message : callable
+        Takes the header of each message with keypoints of the (left) camera.
     on_frame : callable
-        Takes the header of the (left) keypoints, their frame and the camera that it is for.
+        Takes the keypoints of one moment; what it raises goes to `on_error`.
     on_error : callable
-        Takes the error, most often an `InputError`, because of which messages were dropped.
+        Takes the error, most often an `InputError`, because of which a frame was dropped.
+
+    Attributes
+    ----------
+    name : str
+        Of the (left) camera.
+    topics : list of str
+        Full names, after remapping, of the keypoints.
     """
 
     def __init__(
         self,
         node: Node,
-        cameras: tuple[str, ...],
-        on_frame: Callable[[Header, KeypointFrame, OdometryCamera], None],
+        settings: OdometryParameters,
+        on_message: Callable[[Header], None],
+        on_frame: Callable[[Arrival], None],
         on_error: Callable[[Exception], None],
     ) -> None:
+        self.name = settings.cameras[0]
+        self.topics = [node.resolve_topic_name(f"{name}/keypoints") for name in settings.cameras]
         self._node = node
-        self._eyes = [_Eye(name) for name in cameras]
+        self._eyes = [_Eye(name) for name in settings.cameras]
+        self._pairing: Pairing[KeypointArray] = Pairing(round(settings.sync_slop * 1e9))
+        self._on_message = on_message
         self._on_frame = on_frame
         self._on_error = on_error
-        self._model = ""
         any_publisher = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscriptions: list[Subscription] = []
-        for eye in self._eyes:
+        for side, eye in enumerate(self._eyes):
             self._subscriptions += [
                 node.create_subscription(
                     KeypointArray,
                     f"{eye.name}/keypoints",
-                    lambda message, eye=eye: self._receive(eye, message),
-                    _KEYPOINTS_DEPTH,
+                    partial(self._receive, side),
+                    QoSProfile(depth=_KEYPOINTS_DEPTH),
+                    qos_overriding_options=overridable(),
                 ),
-                node.create_subscription(
-                    CameraInfo,
-                    f"{eye.name}/camera_info",
-                    lambda message, eye=eye: _keep(eye, message),
-                    any_publisher,
-                ),
+                node.create_subscription(CameraInfo, f"{eye.name}/camera_info", partial(_keep, eye), any_publisher),
             ]
 
     def destroy(self) -> None:
@@ -117,53 +167,53 @@ class OdometryInput:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
 
-    def _receive(self, eye: _Eye, message: KeypointArray) -> None:
-        """Wait until all eyes have keypoints of this stamp."""
-        stamp = (message.header.stamp.sec, message.header.stamp.nanosec)
-        eye.waiting[stamp] = message
-        while len(eye.waiting) > _WAITING:
-            del eye.waiting[next(iter(eye.waiting))]
-        if all(stamp in other.waiting for other in self._eyes):
-            messages = [other.waiting.pop(stamp) for other in self._eyes]
-            try:
-                frame, camera = self._frame(messages)
-                self._on_frame(messages[0].header, frame, camera)
-            except Exception as error:  # whatever a message contains, the node goes on
-                self._on_error(error)
+    @property
+    def unpaired(self) -> int:
+        """Messages of a stereo pair that stayed alone."""
+        return self._pairing.unpaired
 
-    def _frame(self, messages: list[KeypointArray]) -> tuple[KeypointFrame, OdometryCamera]:
+    def _receive(self, side: int, message: KeypointArray) -> None:
+        """Wait until all eyes have keypoints of this moment."""
+        if side == 0:
+            self._on_message(message.header)
+        messages: tuple[KeypointArray, ...] | None = (message,)
+        if len(self._eyes) == 2:
+            messages = self._pairing.add(side, nanoseconds(message.header), message)
+        if messages is None:
+            return
+        try:
+            self._on_frame(self._arrival(messages))
+        except Exception as error:  # whatever a message contains, the node goes on
+            self._on_error(error)
+
+    def _arrival(self, messages: tuple[KeypointArray, ...]) -> Arrival:
         rectifiers, frames = [], []
+        kinds: list[str] = []
         for eye, message in zip(self._eyes, messages):
-            keypoints = self._checked(eye, message)
+            keypoints = _checked(eye, message)
+            if len(keypoints.keypoints):  # without, a message does not tell
+                kinds.append(f"{keypoints.descriptors.dtype} descriptors of {keypoints.model or 'an unnamed model'}")
             rectifiers.append(eye.rectifier(keypoints.image_size))
             frames.append(monocular_frame(rectifiers[-1].rectify(keypoints.keypoints), keypoints.descriptors))
-        matrix = rectifiers[0].matrix
+        if len(set(kinds)) > 1:
+            raise InputError(
+                f"{self.topics[0]} has {kinds[0]}, {self.topics[1]} has {kinds[1]}: let one detector serve both cameras"
+            )
+        header, kind = messages[0].header, kinds[0] if kinds else ""
         if len(frames) == 1:
-            return frames[0], OdometryCamera(matrix)
-        projection = np.array(self._eyes[1].info.p, np.float64) if self._eyes[1].info else np.zeros(12)
-        baseline = float(-projection[3] / projection[0]) if projection[0] else 0.0
-        if not baseline > 0:
-            raise InputError(
-                f"{self._eyes[1].name}/camera_info has no baseline: p[3] must be -fx times the distance from the left "
-                f"camera in metres, got {projection[3]:g}"
-            )
-        camera = OdometryCamera(matrix, baseline)
-        return stereo_frame(frames[0], frames[1], camera), camera
+            return Arrival(header, kind, frames[0], OdometryCamera(rectifiers[0].matrix))
+        camera = OdometryCamera(rectifiers[0].matrix, self._eyes[1].baseline())
+        return Arrival(header, kind, stereo_frame(frames[0], frames[1], camera), camera)
 
-    def _checked(self, eye: _Eye, message: KeypointArray) -> Keypoints:
-        try:
-            keypoints = from_message(message)
-        except ValueError as error:
-            raise InputError(f"{eye.name}/keypoints: {error}") from None
-        if len(keypoints.keypoints) and not keypoints.descriptors.shape[1]:
-            raise InputError(f"{eye.name}/keypoints has no descriptors: set the detector's publish_descriptors")
-        self._model = self._model or keypoints.model
-        if keypoints.model != self._model:
-            raise InputError(
-                f"{eye.name}/keypoints is of the model {keypoints.model}, the map of {self._model}: descriptors of "
-                "different weights cannot be matched; deactivate and activate the node to begin anew"
-            )
-        return keypoints
+
+def _checked(eye: _Eye, message: KeypointArray) -> Keypoints:
+    try:
+        keypoints = from_message(message)
+    except ValueError as error:
+        raise InputError(f"{eye.name}/keypoints: {error}") from None
+    if len(keypoints.keypoints) and not keypoints.descriptors.shape[1]:
+        raise InputError(f"{eye.name}/keypoints has no descriptors: set the detector's publish_descriptors")
+    return keypoints
 
 
 def _keep(eye: _Eye, info: CameraInfo) -> None:

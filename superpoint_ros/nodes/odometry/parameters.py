@@ -6,17 +6,12 @@ from dataclasses import dataclass
 
 from superpoint_ros.odometry import OdometrySettings
 
-from ..parameters import TOPIC_PREFIX, check, parameter
-
-
-def _are_cameras(names: tuple[str, ...]) -> bool:
-    return (
-        len(names) in (1, 2) and len(set(names)) == len(names) and all(TOPIC_PREFIX.fullmatch(name) for name in names)
-    )
+from ..common_parameters import NodeParameters, cameras_parameter, stale_after_parameter
+from ..parameters import parameter
 
 
 @dataclass(frozen=True)
-class OdometryParameters:
+class OdometryParameters(NodeParameters):
     """Values of all parameters of the odometry node.
 
     Raises
@@ -25,14 +20,16 @@ class OdometryParameters:
         If one of them is not allowed; the message names it.
     """
 
-    autostart: bool = parameter(
-        True, "Whether the node configures and activates itself at start, instead of waiting for a lifecycle manager."
-    )
-    cameras: tuple[str, ...] = parameter(
-        ("camera",),
+    cameras: tuple[str, ...] = cameras_parameter(
         "One camera, or the left and the right one of a stereo pair: <name>/keypoints and <name>/camera_info in.",
-        accepts=_are_cameras,
-        constraint="one or two different names that can start a topic name",
+        "one or two different names that can start a topic name",
+        at_most=2,
+    )
+    sync_slop: float = parameter(
+        0.005,
+        "Seconds by which the stamps of left and right may differ; 0.0 pairs equal stamps only.",
+        minimum=0.0,
+        maximum=1.0,
     )
     odom_frame: str = parameter("odom", "Frame of the poses; its origin is the first camera pose, x forward, z up.")
     publish_tf: bool = parameter(
@@ -67,10 +64,9 @@ class OdometryParameters:
         2000, "Newest poses kept in the path; it is published at key frames.", minimum=1, maximum=1_000_000
     )
 
-    def __post_init__(self) -> None:
-        check(self)
+    stale_after: float = stale_after_parameter("keypoints")
 
-    def settings(self) -> OdometrySettings:
+    def algorithm(self) -> OdometrySettings:
         """Return the part that the algorithm takes."""
         return OdometrySettings(
             min_inliers=self.min_inliers,
