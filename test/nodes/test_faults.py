@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -311,35 +312,119 @@ class Visitor:
         rclpy.shutdown(context=self._context)
 
 
-# Things that are missing
+# Things that are missing, and GPUs that fail
+
+
+def openvino_without_its_cpu_plugin(folder: Path) -> Path:
+    """Make an installation of OpenVINO that compiles no model; returns where its plugin belongs."""
+    whole = Path(pytest.importorskip("openvino").__file__).parent
+    libraries = folder / "openvino" / "libs"
+    libraries.mkdir(parents=True)
+    for path in whole.iterdir():
+        if path.name != "libs":
+            (libraries.parent / path.name).symlink_to(path)
+    for path in (whole / "libs").iterdir():
+        if path.name.startswith("libopenvino.so"):
+            shutil.copy(path, libraries)  # it looks for plugins beside itself
+        elif "cpu_plugin" not in path.name:
+            (libraries / path.name).symlink_to(path)
+    return next((whole / "libs").glob("*cpu_plugin*"))
+
+
+def assert_unconfigured_for_one_reason(detector: Detector, probe: Probe) -> None:
+    detector.node.wait_for_output("cannot configure")
+    assert probe.state(detector.name) == "unconfigured"
+    errors = [line for line in detector.node.output.splitlines() if "ERROR" in line]
+    assert len(errors) == 1 and "Traceback" not in detector.node.output
 
 
 @pytest.mark.parametrize(
     ("name", "bad", "good"),
     [
         ("device", {"device": "cuda:63"}, {"device": "cpu"}),
-        ("backend", {"backend": "openvino"}, {"backend": "torch"}),
         ("weights", {"weights": "/missing.pth"}, {"weights": "random"}),
     ],
 )
 def test_configure_recovers_without_a_new_process(
-    name: str,
-    bad: dict[str, Any],
-    good: dict[str, Any],
-    start_node: Callable[..., NodeProcess],
-    probe: Probe,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, bad: dict[str, Any], good: dict[str, Any], start_node: Callable[..., NodeProcess], probe: Probe
 ) -> None:
-    (tmp_path / "openvino.py").write_text('raise RuntimeError("the plugin for this CPU does not compile the model")\n')
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     detector = Detector(start_node, probe, f"unlucky_{name}", **bad)
-    detector.node.wait_for_output("cannot configure")
-    assert probe.state(detector.name) == "unconfigured"
-    errors = [line for line in detector.node.output.splitlines() if "ERROR" in line]
-    assert len(errors) == 1 and "Traceback" not in detector.node.output
+    assert_unconfigured_for_one_reason(detector, probe)
     assert probe.set_parameters(detector.name, **good)[0].successful
     detector.to("configure", "activate")
     detector.connect()
     detector.answers()
     assert detector.node.stop() == 0
+
+
+def test_configure_recovers_from_a_backend_that_fails_to_compile(
+    start_node: Callable[..., NodeProcess], probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = openvino_without_its_cpu_plugin(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    detector = Detector(start_node, probe, "incomplete", backend="openvino")
+    assert_unconfigured_for_one_reason(detector, probe)
+    assert probe.set_parameters(detector.name, backend="torch")[0].successful
+    detector.to("configure", "cleanup")
+    (tmp_path / "openvino" / "libs" / plugin.name).symlink_to(plugin)
+    assert probe.set_parameters(detector.name, backend="openvino")[0].successful
+    detector.to("configure", "activate")
+    detector.connect()
+    detector.answers()
+    assert "(openvino, fp32)" in detector.node.output
+    assert detector.node.stop() == 0
+
+
+DETECTOR_ON_A_FAULTY_GPU = """
+import sys
+from pathlib import Path
+import torch
+from superpoint_ros.nodes.detector.node import main
+from superpoint_ros.superpoint.backends import TorchBackend
+
+ERRORS = {{
+    "full": torch.OutOfMemoryError("Tried to allocate 20.00 MiB."),
+    "lost": torch.AcceleratorError("unspecified launch failure"),
+}}
+compute = TorchBackend.__call__
+
+def compute_or_fail(self, images):
+    error = ERRORS.get(Path({switch!r}).read_text())
+    if error is not None:
+        raise error
+    return compute(self, images)
+
+TorchBackend.__call__ = compute_or_fail
+sys.exit(main())
+"""
+
+
+def test_a_gpu_that_is_full_or_lost_costs_images_or_the_state_but_not_the_process(
+    start_node: Callable[..., NodeProcess], probe: Probe, tmp_path: Path
+) -> None:
+    """What PyTorch raises where the network runs, on a CPU: tests need no GPU."""
+    switch, program = tmp_path / "switch", tmp_path / "detector.py"
+    program.write_text(DETECTOR_ON_A_FAULTY_GPU.format(switch=str(switch)))
+    switch.write_text("")
+    node = start_node(str(program), {**MODEL, "cameras": ["gpu"]}, "-r", "__node:=gpu")
+    camera = Connection(probe, "gpu", first=image_message(IMAGE, "rgb8"))
+
+    switch.write_text("full")
+    camera.publish(image_message(IMAGE, "rgb8"))
+    node.wait_for_output("too little free memory: Tried to allocate 20.00 MiB.")
+    switch.write_text("")
+    assert len(camera.result(image_message(IMAGE, "rgb8")).x) > 0
+
+    switch.write_text("lost")
+    camera.publish(image_message(IMAGE, "rgb8"))
+    node.wait_for_output("giving up: the GPU failed and is lost to this process")
+    probe.wait_until(lambda: probe.state("gpu") == "unconfigured", "the node to give up")
+    for fault in ("lost", "full"):
+        switch.write_text(fault)
+        assert not probe.change_state("gpu", "configure")
+    switch.write_text("")
+    assert probe.change_state("gpu", "configure") and probe.change_state("gpu", "activate")
+    camera.stop_listening()
+    camera.listen()
+    assert len(camera.result(image_message(IMAGE, "rgb8")).x) > 0
+    assert "Traceback" not in node.output and node.stop() == 0
