@@ -67,7 +67,7 @@ def describe(connection: Connection, store: Typestore) -> tuple[str, str]:
     definition = connection.msgdef.data
     if connection.msgdef.format == MessageDefinitionFormat.NONE:
         if connection.msgtype not in store.fielddefs:
-            return "", ""
+            return "", ""  # rosbags refuses a hash that it cannot compute from the definition
         definition = store.generate_msgdef(connection.msgtype, ros_version=2)[0]
     return definition, connection.digest or _type_hash(definition, connection.msgtype)
 

@@ -178,6 +178,26 @@ def test_metadata_describe_all_files(storage: str, augmented: Path) -> None:
     assert job["options"]["max_keypoints"] == 40
 
 
+def test_metadata_have_every_field_that_rosbag2_reads(augmented: Path) -> None:
+    """`ros2 bag` of Jazzy and later refuses a bag of version 9 that lacks one."""
+    metadata = yaml.safe_load((augmented / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    assert set(metadata) == {
+        *("version", "storage_identifier", "duration", "starting_time", "message_count", "topics_with_message_count"),
+        *("compression_format", "compression_mode", "relative_file_paths", "files", "custom_data", "ros_distro"),
+    }
+    assert metadata["version"] == 9
+    assert all(isinstance(value, str) for value in metadata["custom_data"].values())
+    assert all(set(file) == {"path", "starting_time", "duration", "message_count"} for file in metadata["files"])
+    for topic in (entry["topic_metadata"] for entry in metadata["topics_with_message_count"]):
+        assert set(topic) == {"name", "type", "serialization_format", "offered_qos_profiles", "type_description_hash"}
+        assert topic["type_description_hash"].startswith("RIHS01_")
+        for profile in topic["offered_qos_profiles"]:
+            assert set(profile) == {
+                *("history", "depth", "reliability", "durability", "deadline", "lifespan", "liveliness"),
+                *("liveliness_lease_duration", "avoid_ros_namespace_conventions"),
+            }
+
+
 def test_each_mcap_file_opens_with_the_mcap_library(storage: str, augmented: Path) -> None:
     if storage != "mcap":
         pytest.skip("the storage is SQLite")
@@ -318,11 +338,11 @@ def test_a_recorders_unfinished_transactions_are_read(tmp_path: Path, capsys) ->
 
 
 def test_types_that_nobody_knows_are_copied(tmp_path: Path) -> None:
-    """As bags of ROS 2 Humble have them: SQLite files without definitions."""
+    """As bags of ROS 2 Humble have them, SQLite files without definitions; service events have a hash, too."""
     source = record(tmp_path / "drive", "sqlite3")
     database = sqlite3.connect(source / "drive.db3")
-    database.execute("UPDATE topics SET type = 'my_msgs/msg/Thing', type_description_hash = '' WHERE id = 3")
     database.execute("UPDATE topics SET type_description_hash = ''")
+    database.execute("UPDATE topics SET type = 'my_msgs/msg/Thing', type_description_hash = 'RIHS01_ab' WHERE id = 3")
     database.execute("DELETE FROM message_definitions")
     database.commit()
     database.close()
