@@ -14,11 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+import torch
 from full_counts import repetitions
 
 pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scripts/ros_env python -m pytest")
@@ -31,6 +33,7 @@ from rclpy.executors import SingleThreadedExecutor
 from superpoint_ros.msg import KeypointArray
 
 from superpoint_ros.nodes.detector.parameters import DetectorParameters
+from superpoint_ros.nodes.detector.status import model_details
 from superpoint_ros.nodes.parameters import declarations
 
 MODEL = {"weights": "random", "device": "cpu", "backend": "torch", "max_keypoints": 50}
@@ -188,14 +191,18 @@ def test_a_camera_that_dies_and_comes_back_is_followed(start_node: Callable[...,
 
 def test_lifecycle_cycles_leak_nothing(detector: Detector, probe: Probe) -> None:
     cycles, warm = repetitions(full=100, short=6), repetitions(full=10, short=3)
+    pauses = []
     for cycle in range(cycles):
         detector.to("deactivate", "cleanup", "configure", "activate")
         if cycle % 3 == 0:
+            start = time.monotonic()
             detector.camera.stop_listening()
             detector.camera.listen()
+            pauses.append(time.monotonic() - start)
             detector.answers()
         if cycle + 1 == warm:
             before = detector.wait_settled()
+    print(f"\nfirst result after activate: {in_words(pauses)}")
     detector.wait_settled().assert_no_leak(before, f"{cycles - warm} lifecycle cycles")
     detector.answers()
 
@@ -277,7 +284,9 @@ def test_any_parameter_change_during_inference_is_taken_whole_or_refused(detecto
 
 def test_subscribers_that_come_and_go_leak_nothing(detector: Detector, probe: Probe, ros_domain: int) -> None:
     count, warm = repetitions(full=200, short=12), repetitions(full=20, short=4)
+    pauses = []
     for number in range(count):
+        start = time.monotonic()
         with Visitor(ros_domain, f"{detector.name}/keypoints") as received:
             deadline = time.monotonic() + 60
             while not received.messages:
@@ -285,8 +294,10 @@ def test_subscribers_that_come_and_go_leak_nothing(detector: Detector, probe: Pr
                 detector.camera.publish(image_message(IMAGE, "rgb8"))
                 received.executor.spin_once(timeout_sec=0.05)
                 rclpy.spin_once(probe, timeout_sec=0)
+            pauses.append(time.monotonic() - start)
         if number + 1 == warm:
             before = detector.wait_settled()
+    print(f"\nfirst result of a new participant: {in_words(pauses)}")
     detector.wait_settled().assert_no_leak(before, f"{count - warm} subscribers")
     detector.answers()
 
@@ -428,3 +439,12 @@ def test_a_gpu_that_is_full_or_lost_costs_images_or_the_state_but_not_the_proces
     camera.listen()
     assert len(camera.result(image_message(IMAGE, "rgb8")).x) > 0
     assert "Traceback" not in node.output and node.stop() == 0
+
+
+def test_diagnostics_outlive_a_lost_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(device: str) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure\nadvice")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", fail)
+    extractor: Any = SimpleNamespace(device="cuda:0", backend="torch", precision="fp16", threads=1, model_name="model")
+    assert model_details(extractor)["GPU memory"] == "unknown: CUDA error: unspecified launch failure"

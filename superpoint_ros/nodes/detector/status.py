@@ -122,7 +122,11 @@ def _process_memory() -> int:
 def _gpu_memory(device: str) -> dict[str, str]:
     import torch
 
-    free, total = torch.cuda.mem_get_info(device)
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError as error:  # the GPU is lost: the next image will say so, and the node must live to tell
+        reason, _, _ = str(error).partition("\n")
+        return {"GPU memory": f"unknown: {reason}"}
     return {
         "GPU memory of this process [MB]": f"{torch.cuda.memory_reserved(device) / 1e6:.0f}",
         "GPU memory free [MB]": f"{free / 1e6:.0f}",
