@@ -191,7 +191,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
     axes[2].plot(minutes, [sample["memory_mib"] for sample in samples])
     for axis, label in zip(axes, ("age of results [ms]", "results [Hz]", "memory [MiB]")):
         axis.set_ylabel(label)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.2 * axis.dataLim.ymax)
     axes[2].set_xlabel("minutes")
     figure.suptitle(f"{found['sent_hz']:.0f} Hz sent, {found['sustained_hz']:.0f} Hz sustained; {found['setup']}")
     with replacing(path) as partial:
