@@ -25,6 +25,7 @@ MATCHER_ARGUMENTS = {"params_file", "mode", "estimate", "cameras", "image_topic"
 MATCHER_ARGUMENTS |= {"namespace", "rviz"}
 
 ODOMETRY_ARGUMENTS = {"params_file", "cameras", "simulation", "detector_params_file", "namespace", "rviz"}
+ODOMETRY_ARGUMENTS |= {"matcher", "matcher_params_file"}
 
 
 def description(name: str) -> Any:
@@ -95,11 +96,11 @@ def test_bad_arguments_of_the_matcher_are_refused(arguments: dict[str, str], mes
         started(arguments, name="matcher.launch.py")
 
 
-def test_the_odometry_starts_with_detector_and_simulation() -> None:
-    rviz, _, odometry, player = started({"simulation": "room:fast"}, name="odometry.launch.py")
+def test_the_odometry_starts_with_detector_matcher_and_simulation() -> None:
+    rviz, _, _, odometry, player = started({"simulation": "room:fast"}, name="odometry.launch.py")
     executables = [action.node_executable for action in (rviz, odometry, player)]
     assert executables == ["rviz2", "odometry", "camera_player"]
-    assert len(started({"cameras": "camera"}, name="odometry.launch.py")) == 3
+    assert len(started({"cameras": "camera"}, name="odometry.launch.py")) == 4
 
 
 @pytest.mark.parametrize(
