@@ -301,6 +301,30 @@ def test_tracks_are_drawn_on_black_and_on_the_image_of_the_stamp(
     probe.destroy_publisher(images)
 
 
+# Only for who listens
+
+
+def test_keypoints_are_received_only_while_matches_are_wanted(
+    start_node: Callable[..., NodeProcess], probe: Probe
+) -> None:
+    start_node("matcher", {"cameras": ["lonely"]}, "-r", "__node:=idler")
+    diagnostics = probe.collect(DiagnosticArray, "/diagnostics")
+    keypoints = probe.create_publisher(KeypointArray, "lonely/keypoints", 10)
+
+    def is_idle() -> bool:
+        status = latest_status(diagnostics, "idler: lonely")
+        return status is not None and status.message == "idle: nobody subscribes to matches or overlay"
+
+    probe.wait_until(lambda: is_idle() and keypoints.get_subscription_count() == 0, "the matcher to idle")
+    assert probe.set_parameters("idler", process_without_subscribers=True)[0].successful
+    probe.wait_until(lambda: keypoints.get_subscription_count() == 1, "a subscriber, wanted or not")
+    assert probe.set_parameters("idler", process_without_subscribers=False)[0].successful
+    probe.wait_until(lambda: keypoints.get_subscription_count() == 0, "the matcher to idle again")
+    feed = Feed(probe, ("lonely",), "lonely/matches")
+    probe.destroy_subscription(feed.results.subscription)
+    probe.wait_until(lambda: keypoints.get_subscription_count() == 0, "the matcher to idle when all have left")
+
+
 # Lifecycle and process
 
 
