@@ -20,10 +20,12 @@ from .config import require_choice, require_int
 from .cuda_pipeline import CudaPipeline
 from .decoding import Detections, decode, rescale
 from .features import Features
-from .image_processor import SuperPointImageProcessor
-from .model import SuperPointForKeypointDetection
+from .masks import match_masks, stack_masks
 from .options import DetectionOptions
-from .preprocessing import Image, resize_longer_side, to_luminance, to_mask, to_network_input
+from .preprocessing import Image, resize_longer_side, to_luminance, to_network_input
+from .transformers_extractor import TransformersExtractor
+
+_BATCH_LIMITS = {"openvino": 1}  # more are no faster on a CPU, and each number of images would be compiled
 
 
 class SuperPointExtractor:
@@ -92,9 +94,9 @@ class SuperPointExtractor:
         self._descriptor_grid = checkpoint.config.descriptor_grid
         self.last_timings: dict[str, float] = {}
         self._network: Backend | None = None
-        self._like_transformers: _LikeTransformers | None = None
+        self._like_transformers: TransformersExtractor | None = None
         if compatibility:
-            self._like_transformers = _LikeTransformers(checkpoint, self._device)
+            self._like_transformers = TransformersExtractor(checkpoint, self._device)
         else:
             with _torch_threads(self.threads):
                 self._network = make_backend(self.backend, checkpoint, self._device, self.precision)
@@ -152,7 +154,7 @@ class SuperPointExtractor:
         Parameters
         ----------
         images : ndarray or Tensor, (H, W), (H, W, 3) or (3, H, W); or a sequence of them
-            uint8, or float in [0, 1]; colour is RGB. Images of equal size and dtype run as one batch.
+            uint8, or float in [0, 1]; colour is RGB. In PyTorch, images of equal size and dtype run as one batch.
         masks : ndarray or Tensor, (H, W), uint8 or bool; or a sequence of them or None, optional
             For each image where keypoints may lie: only where its mask, looked up at the pixel nearest to
             the keypoint, is not zero. `max_keypoints` counts only those. None: everywhere.
@@ -174,7 +176,7 @@ class SuperPointExtractor:
             return self([images], [masks])[0]  # type: ignore[list-item]  # checked where it is used
         if not isinstance(images, Sequence):
             raise TypeError(f"images must be NumPy arrays or torch tensors, got {type(images).__name__}")
-        # OpenVINO has threads of its own, which those of PyTorch would take the cores from: they spin when they are done.
+        # OpenVINO has its own threads, and PyTorch's, which spin for a while when they are done, would slow them down.
         with _torch_threads(1 if self.backend == "openvino" else self.threads):
             if self._like_transformers is not None:
                 if masks is not None and any(mask is not None for mask in masks):
@@ -184,21 +186,23 @@ class SuperPointExtractor:
 
     def _extract(self, images: Sequence[Image], masks: object, options: DetectionOptions) -> list[Features]:
         if self.pipeline is not None and self.pipeline.supports(images, options):
-            allowed = _match_masks(masks, images)
+            allowed = match_masks(masks, images)
             arrays = [None if mask is None else mask.cpu().numpy() for mask in allowed]
             return self.pipeline.collect(self.pipeline.submit(images, options, arrays))
         clock = _StageClock()
         prepared = [to_luminance(image) for image in images]
-        allowed = _match_masks(masks, prepared)
+        allowed = match_masks(masks, prepared)
         groups: dict[tuple[Any, ...], list[int]] = {}
         for index, image in enumerate(prepared):
             groups.setdefault((*image.shape, image.dtype), []).append(index)
         features: dict[int, Features] = {}
-        for indices in groups.values():
-            batch = [prepared[index] for index in indices]
-            with device_errors():
-                found = self._extract_batch(batch, [allowed[index] for index in indices], options, clock)
-            features.update(zip(indices, found))
+        for group in groups.values():
+            limit = _BATCH_LIMITS.get(self.backend, len(group))
+            for indices in (group[start : start + limit] for start in range(0, len(group), limit)):
+                batch = [prepared[index] for index in indices]
+                with device_errors():
+                    found = self._extract_batch(batch, [allowed[index] for index in indices], options, clock)
+                features.update(zip(indices, found))
         if self._device.type == "cpu":  # a GPU still works when a stage seems to end
             self.last_timings = clock.seconds
         return [features[index] for index in range(len(prepared))]
@@ -215,32 +219,11 @@ class SuperPointExtractor:
         clock.stop("preprocessing")
         output = self._network(batch)
         clock.stop("network")
-        stacked = _stack_masks(masks, size, self._device)
+        stacked = stack_masks(masks, size, self._device)
         found = decode(output, options, self._descriptor_grid, (resized_size[0], resized_size[1]), masks=stacked)
         features = _split(found._replace(keypoints=rescale(found.keypoints, resized_size, size)), size)
         clock.stop("decoding")
         return features
-
-
-class _LikeTransformers:
-    """Processor, model and post-processing of transformers in sequence, for one image."""
-
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        self._processor = SuperPointImageProcessor(checkpoint.preprocessor, "transformers")
-        self._model = SuperPointForKeypointDetection.from_checkpoint(checkpoint, "transformers").to(device)
-        self._device = device
-
-    @torch.inference_mode()
-    def __call__(self, image: Image, options: DetectionOptions) -> Features:
-        self._model.options = options
-        height, width = to_luminance(image).shape
-        pixel_values = self._processor.preprocess(image, return_tensors="pt")["pixel_values"]
-        outputs = self._model(pixel_values.to(self._device))
-        result = self._processor.post_process_keypoint_detection(outputs, [(height, width)])[0]
-        keypoints, scores, descriptors = (
-            result[name].float().cpu().numpy() for name in ("keypoints", "scores", "descriptors")
-        )
-        return Features(keypoints, scores, descriptors, (width, height))
 
 
 class _StageClock:
@@ -269,25 +252,6 @@ def _torch_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _match_masks(masks: object, images: Sequence[Image]) -> list[Tensor | None]:
-    """Return for each image, (H, W) or (H, W, 3), its mask as (H, W) bool, or None."""
-    if masks is None:
-        return [None] * len(images)
-    if not isinstance(masks, Sequence) or isinstance(masks, str):
-        raise TypeError(f"masks for a sequence of images must be a sequence too, got {type(masks).__name__}")
-    if len(masks) != len(images):
-        raise ValueError(f"there must be one mask (or None) for each image, got {len(masks)} for {len(images)} images")
-    return [None if mask is None else to_mask(mask, tuple(image.shape[:2])) for mask, image in zip(masks, images)]
-
-
-def _stack_masks(masks: list[Tensor | None], size: Sequence[int], device: torch.device) -> Tensor | None:
-    """Return a batch of masks of (height, width) `size`, all True for None; or None if there are none at all."""
-    if all(mask is None for mask in masks):
-        return None
-    everywhere = torch.ones(*size, dtype=torch.bool)
-    return torch.stack([everywhere.to(device) if mask is None else mask.to(device) for mask in masks])
 
 
 def _split(detections: Detections, size: Sequence[int]) -> list[Features]:

@@ -24,8 +24,8 @@ _MAX_SHAPES = 4
 class OpenVinoBackend:
     """Runs the network in OpenVINO on as many CPU threads as PyTorch is set to use when it is made.
 
-    The model is compiled for each shape of batch when it is first seen, which makes it some percent faster than one for
-    all shapes; the last few are kept. Not to be called from several threads at once.
+    The model is compiled for each shape and dtype of batch when it is first seen, which makes it some percent faster
+    than one for all; the last four are kept. Not to be called from several threads at once.
 
     Parameters
     ----------

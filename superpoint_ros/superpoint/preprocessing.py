@@ -51,26 +51,6 @@ def to_luminance(image: Image) -> Tensor:
     return luminance.round().to(torch.uint8) if image.dtype == torch.uint8 else luminance
 
 
-def to_mask(mask: Image, image_size: tuple[int, ...]) -> Tensor:
-    """Return a mask as (H, W) bool: True where it is not zero.
-
-    Raises
-    ------
-    TypeError
-        If `mask` is neither an array nor a tensor.
-    ValueError
-        If its dtype is neither uint8 nor bool, or it is not (height, width) `image_size` large.
-    """
-    if not isinstance(mask, (np.ndarray, Tensor)):
-        raise TypeError(f"a mask must be a NumPy array, a torch tensor or None, got {type(mask).__name__}")
-    dtype = str(mask.dtype).removeprefix("torch.")
-    if dtype not in ("uint8", "bool"):
-        raise ValueError(f"a mask must be of dtype uint8 or bool, got {dtype}")
-    if tuple(mask.shape) != image_size:
-        raise ValueError(f"a mask must have the shape of its image, {image_size}, got {tuple(mask.shape)}")
-    return mask != 0 if isinstance(mask, Tensor) else torch.from_numpy(mask != 0)
-
-
 def resized_size(size: tuple[int, int], longer_side: int) -> tuple[int, int]:
     """Return the (height, width) with the aspect ratio of `size` whose longer one is `longer_side` (0: `size`)."""
     scale = longer_side / max(size) if longer_side else 1.0

@@ -1,6 +1,7 @@
 """The extractor takes any image and says what it does not take."""
 
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -136,8 +137,8 @@ def test_resize_keeps_keypoints_in_pixels_of_the_given_image(extractor, longer_s
     np.testing.assert_allclose(on_grid, on_grid.round(), atol=1e-3)
 
 
-@pytest.mark.parametrize("backend", ["torch", "openvino"])
-def test_images_of_equal_size_run_as_one_batch(backend, monkeypatch) -> None:
+@pytest.mark.parametrize(("backend", "expected_batches"), [("torch", [3, 1]), ("openvino", [1, 1, 1, 1])])
+def test_images_of_equal_size_run_as_one_batch_in_pytorch(backend, expected_batches, monkeypatch) -> None:
     pytest.importorskip(backend)
     extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", backend, "fp32", DetectionOptions(threshold=0.016))
     images = [GRAY, picture(40, 56), picture(seed=1), RGB]
@@ -146,7 +147,31 @@ def test_images_of_equal_size_run_as_one_batch(backend, monkeypatch) -> None:
     monkeypatch.setattr(extractor, "_network", lambda batch: batches.append(len(batch)) or network(batch))
     for features, expected in zip(extractor(images), alone):
         assert_same(features, expected)
-    assert batches == [3, 1]
+    assert batches == expected_batches
+
+
+def test_openvino_compiles_once_for_each_of_the_last_four_sizes_however_many_images(monkeypatch) -> None:
+    pytest.importorskip("openvino")
+    extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", "openvino", "fp32")
+    compiled: list[str] = []
+    core = extractor._network._core
+    monkeypatch.setattr(
+        extractor._network,
+        "_core",
+        mock.Mock(
+            compile_model=lambda model, *rest: (
+                compiled.append(str(model.input().shape)),
+                core.compile_model(model, *rest),
+            )[1]
+        ),
+    )
+    sizes = [(40, 56), (48, 56), (56, 56), (64, 56)]
+    for count in (1, 6, 3):
+        for size in sizes:
+            extractor([picture(*size)] * count)
+    assert compiled == [f"[1,1,{height},{width}]" for height, width in sizes]
+    extractor([picture(72, 56), picture(64, 56), picture(40, 56)])
+    assert compiled[4:] == ["[1,1,72,56]", "[1,1,40,56]"]
 
 
 @settings(max_examples=40)
