@@ -19,9 +19,10 @@ from .files import replacing
 from .network import SuperPointNetwork, fold_batch_norm
 from .state_dicts import StateDict, find_mismatch, recognise
 
-BUNDLED_WEIGHTS = Path(__file__).parent / "weights"
+_FOLDER = Path(__file__).parent / "weights"
+BUNDLED_WEIGHTS = {"default": _FOLDER, "small": _FOLDER / "small"}
 UNDERSTOOD = (
-    "understood are 'default' (the bundled weights), 'random', a Hugging Face folder with config.json and "
+    "understood are 'default' and 'small' (the bundled weights), 'random', a Hugging Face folder with config.json and "
     "model.safetensors, Magic Leap's superpoint_v1.pth, rpautrat's superpoint_v6_from_tf.pth, "
     "and a Hugging Face model id such as 'owner/name'"
 )
@@ -71,19 +72,21 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     Parameters
     ----------
     source : str or Path
-        ``"default"``: the bundled weights. ``"random"``: always the same random weights, for tests
-        and plumbing. A Hugging Face folder, ``superpoint_v1.pth``, ``superpoint_v6_from_tf.pth``, or
-        a Hugging Face model id, which `huggingface_hub` downloads where it is installed.
+        ``"default"`` and ``"small"``: the bundled weights, the latter of a quarter of the arithmetic.
+        ``"random"``: always the same random weights, for tests and plumbing. A Hugging Face folder,
+        ``superpoint_v1.pth``, ``superpoint_v6_from_tf.pth``, or a Hugging Face model id, which
+        `huggingface_hub` downloads where it is installed.
 
     Raises
     ------
     CheckpointError
         If there is no such file, or it does not hold SuperPoint weights.
     """
-    if source == "default":
-        if not (BUNDLED_WEIGHTS / _WEIGHTS).is_file():
-            raise CheckpointError(BUNDLED_WEIGHTS, "this installation has no bundled weights")
-        return _load_folder(BUNDLED_WEIGHTS, "superpoint_ros/default")
+    if isinstance(source, str) and source in BUNDLED_WEIGHTS:
+        folder = BUNDLED_WEIGHTS[source]
+        if not (folder / _WEIGHTS).is_file():
+            raise CheckpointError(folder, f"this installation lacks the bundled weights '{source}'")
+        return _load_folder(folder, f"superpoint_ros/{source}")
     if source == "random":
         return random_checkpoint()
     path = Path(source)

@@ -10,7 +10,7 @@ from .checkpoints import BUNDLED_WEIGHTS
 from .files import replacing
 from .openvino_backend import import_openvino
 
-BUNDLED_MODEL = BUNDLED_WEIGHTS / "int8.xml"
+BUNDLED_MODELS = {name: folder / "int8.xml" for name, folder in BUNDLED_WEIGHTS.items()}
 _ORIGIN = ["superpoint_ros", "weights"]
 
 
@@ -31,7 +31,7 @@ def cached_model(model_name: str) -> Path:
 
 
 def load_quantized(model_name: str) -> Any:
-    """Return the `openvino.Model` quantised from the weights `model_name`: the user's own before the bundled one.
+    """Return the `openvino.Model` quantised from the weights `model_name`: the user's own before the bundled ones.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def load_quantized(model_name: str) -> Any:
         If there is none; the message says how to make it.
     """
     wanted = weights_hash(model_name)
-    path = next((path for path in (cached_model(model_name), BUNDLED_MODEL) if origin(path) == wanted), None)
+    path = next((path for path in (cached_model(model_name), *BUNDLED_MODELS.values()) if origin(path) == wanted), None)
     if path is None:
         raise ValueError(
             f"precision 'int8' needs a quantised model of the weights {model_name}, which "

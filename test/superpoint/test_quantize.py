@@ -11,7 +11,7 @@ from superpoint_ros.superpoint import DetectionOptions, SuperPointExtractor, loa
 from superpoint_ros.superpoint.checkpoints import random_checkpoint
 
 pytest.importorskip("openvino")
-from superpoint_ros.superpoint.quantized_models import BUNDLED_MODEL, cached_model, origin, weights_hash
+from superpoint_ros.superpoint.quantized_models import BUNDLED_MODELS, cached_model, origin, weights_hash
 
 OPTIONS = DetectionOptions(threshold=0.016, max_keypoints=300)
 
@@ -26,16 +26,20 @@ def extractor(checkpoint, precision: str) -> SuperPointExtractor:
     return SuperPointExtractor(checkpoint, "cpu", "openvino", precision, OPTIONS)
 
 
-def test_the_bundled_model_was_made_from_the_bundled_weights() -> None:
-    """If not: python -m superpoint_ros quantize --output superpoint_ros/superpoint/weights/int8.xml."""
-    assert origin(BUNDLED_MODEL) == weights_hash(load_checkpoint("default").name)
+@pytest.mark.parametrize("name", BUNDLED_MODELS)
+def test_the_bundled_models_were_made_from_the_bundled_weights(name) -> None:
+    """If not: python -m superpoint_ros quantize --weights NAME --output FILE."""
+    assert origin(BUNDLED_MODELS[name]) == weights_hash(load_checkpoint(name).name)
 
 
-def test_int8_works_out_of_the_box_and_finds_nearly_the_same() -> None:
+@pytest.mark.parametrize("weights", BUNDLED_MODELS)
+def test_int8_works_out_of_the_box_and_finds_nearly_the_same(weights) -> None:
     skimage_data = pytest.importorskip("skimage.data")
     image = skimage_data.camera()
     exact, quantized = (
-        SuperPointExtractor.from_pretrained(device="cpu", backend="openvino", precision=precision, max_keypoints=500)
+        SuperPointExtractor.from_pretrained(
+            weights, device="cpu", backend="openvino", precision=precision, max_keypoints=500
+        )
         for precision in ("fp32", "int8")
     )
     assert (quantized.backend, quantized.precision) == ("openvino", "int8")
@@ -75,7 +79,7 @@ def test_a_model_of_other_weights_is_never_used() -> None:
     path = cached_model(checkpoint.name)
     path.parent.mkdir(parents=True)
     for suffix in (".xml", ".bin"):
-        shutil.copy(BUNDLED_MODEL.with_suffix(suffix), path.with_suffix(suffix))
+        shutil.copy(BUNDLED_MODELS["default"].with_suffix(suffix), path.with_suffix(suffix))
     with pytest.raises(ValueError, match="superpoint_ros quantize"):
         extractor(checkpoint, "int8")
 

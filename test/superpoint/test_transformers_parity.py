@@ -221,15 +221,16 @@ def test_extractor_reproduces_the_whole_chain(tmp_path, shape) -> None:
     np.testing.assert_allclose(features.descriptors, expected["descriptors"].numpy(), atol=1e-4)
 
 
-def test_bundled_weights_give_the_same_keypoints_in_both_libraries() -> None:
+@pytest.mark.parametrize("weights", BUNDLED_WEIGHTS)
+def test_bundled_weights_give_the_same_keypoints_in_both_libraries(weights) -> None:
     """Their configuration has fields that transformers does not know."""
     image = cv2.GaussianBlur(draw_image(5, (240, 320, 3), fractions=False), (0, 0), 2)
-    processor = TheirProcessor.from_pretrained(BUNDLED_WEIGHTS)
-    model = transformers.SuperPointForKeypointDetection.from_pretrained(BUNDLED_WEIGHTS)
+    processor = TheirProcessor.from_pretrained(BUNDLED_WEIGHTS[weights])
+    model = transformers.SuperPointForKeypointDetection.from_pretrained(BUNDLED_WEIGHTS[weights])
     with torch.no_grad():
         outputs = model(**processor(image, return_tensors="pt"))
     expected = processor.post_process_keypoint_detection(outputs, [image.shape[:2]])[0]
-    features = SuperPointExtractor.from_pretrained("default", device="cpu", compatibility="transformers")(image)
+    features = SuperPointExtractor.from_pretrained(weights, device="cpu", compatibility="transformers")(image)
     assert len(features) > 50
     np.testing.assert_array_equal(features.keypoints, expected["keypoints"].numpy())
     np.testing.assert_allclose(features.scores, expected["scores"].numpy(), atol=1e-5)

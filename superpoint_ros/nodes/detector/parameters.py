@@ -38,7 +38,8 @@ class DetectorParameters(NodeParameters):
     )
     weights: str = parameter(
         "default",
-        "default (the bundled weights), a checkpoint file, a Hugging Face model folder or id, or random (for tests).",
+        "default or small (the bundled weights; small has a quarter of the arithmetic), a checkpoint file, a Hugging "
+        "Face model folder or id, or random (for tests).",
     )
     device: str = parameter(
         "auto",
@@ -54,7 +55,7 @@ class DetectorParameters(NodeParameters):
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = parameter(
         "auto",
         "Arithmetic of the network; auto is fp16 on a GPU and fp32 on a CPU. int8 needs openvino and, for other "
-        "weights than the default ones, a model made by `python -m superpoint_ros quantize`. Decoding is always fp32.",
+        "weights than the bundled ones, a model made by `python -m superpoint_ros quantize`. Decoding is always fp32.",
         choices=("auto", "fp32", "bf16", "fp16", "int8"),
     )
     threads: int = parameter(
