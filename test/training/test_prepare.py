@@ -12,7 +12,8 @@ import yaml
 from superpoint_ros.__main__ import main
 from superpoint_ros.training.archives import read_rcc, read_zip
 from superpoint_ros.training.licences import licence_class, licence_of, parse_copyright
-from superpoint_ros.training.prepare import CropOptions, cut_crops, image_hash, prepare, unsuitable
+from superpoint_ros.training.pictures import CropOptions, cut_crops, image_hash, unsuitable
+from superpoint_ros.training.prepare import prepare
 
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: pictures
