@@ -12,6 +12,13 @@ DURATION ?= 20
 WEIGHTS ?= default
 MINUTES ?= 60
 TESTS ?= test
+SERIES ?= sizes cameras keypoints threads
+PEERS ?=
+
+BENCHMARK_sizes := --sizes 480x640 240x320 720x1280 1080x1920 --rounds 5
+BENCHMARK_cameras := --batches 1 2 4 --rounds 5
+BENCHMARK_keypoints := --max-keypoints 1024 256 512 2048 --rounds 7
+BENCHMARK_threads := --threads 2 1 --rounds 7
 
 VENV := .venv/$(DISTRO)
 PIP := env -u PYTHONPATH -u PYTHONHOME $(VENV)/bin/python -m pip --disable-pip-version-check
@@ -55,9 +62,9 @@ soak: build  ## Run the detector at four times its load for MINUTES=60, into soa
 latency: build  ## Measure the detector node: latency by stage, first image, CPU use, with each executor of rclpy
 	@$(RUN) python benchmarks/node.py --rate 10
 
-benchmark: env  ## Time whole extractors against transformers and OpenCV at four sizes; ten minutes, into benchmark_output/
-	@$(RUN) python -m superpoint_ros benchmark --sizes 480x640 240x320 720x1280 1080x1920 --rounds 9 --output benchmark_output
-	@$(RUN) python -m superpoint_ros benchmark --batches 1 2 4 --rounds 7 --output benchmark_output/cameras
+benchmark: env  ## Time extractors against transformers and OpenCV in SERIES=<names>; five minutes, into benchmark_output/
+	@set -e; $(foreach series,$(SERIES),$(RUN) python -m superpoint_ros benchmark $(BENCHMARK_$(series)) $(PEERS) \
+		--weights '$(WEIGHTS)' --output benchmark_output/$(series);)
 
 clean:  ## Remove all that make has made
 	rm -rf .venv build install log demo_output soak_output benchmark_output .pytest_cache .mypy_cache .ruff_cache .hypothesis

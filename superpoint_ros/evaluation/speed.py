@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,43 +19,28 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..superpoint import DetectionOptions, SuperPointExtractor, load_checkpoint, save_pretrained
+from ..superpoint import load_checkpoint
 from ..superpoint.backends import resolve_device
-from ..superpoint.checkpoints import Checkpoint
 from ..superpoint.files import replacing
 from .report import software_versions, write_json
-from .speed_peers import Images, Run, load_peer
+from .speed_contestants import REFERENCE, Setting, make_contestants
+from .speed_peers import PEERS, Images, Run
 
-REFERENCE = "transformers"
-CPU_CONTESTANTS = (
-    ("torch", "fp32"),
-    ("torch", "bf16"),
-    ("openvino", "fp32"),
-    ("openvino", "bf16"),
-    ("openvino", "int8"),
+_ARITHMETIC = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "bf16",
+    "i8mm",
 )
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all contestants do alike.
-
-    Attributes
-    ----------
-    height, width : int
-        Of the images, in pixels.
-    batch : int
-        Images per call.
-    max_keypoints : int
-    threads : int
-        CPU threads of each library.
-    """
-
-    height: int
-    width: int
-    batch: int
-    max_keypoints: int
-    threads: int
+"""Flags of /proc/cpuinfo that say how fast each precision can be."""
+_PAUSE = 0.02
+"""Seconds after which threads of the contestant before, which spin when they are done, have gone to sleep."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +66,9 @@ class Timing:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``benchmark``."""
+    parser.description = (
+        "The first value of each option makes the setting that all others are compared with: they vary one at a time."
+    )
     parser.add_argument("--images", type=Path, help="folder of photographs (default: those of scikit-image)")
     parser.add_argument("--sizes", nargs="+", default=["480x640"], metavar="HxW", help="default: 480x640")
     parser.add_argument("--batches", nargs="+", type=int, default=[1], help="images per call (default: 1)")
@@ -95,10 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME:FOLDER",
-        help="another implementation to measure: lightglue or rpautrat, and the folder of its source; may be repeated",
+        help=f"another implementation to measure ({', '.join(PEERS)}) and the folder of its source; may be repeated",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("benchmark_output"), help="folder of speed.json, speed.md and speed.png"
+        "--output",
+        type=Path,
+        default=Path("benchmark_output"),
+        help="folder of speed.json, speed.md and, where something varies, speed.png",
     )
 
 
@@ -107,30 +97,36 @@ def run(arguments: argparse.Namespace) -> int:
     photographs = _read_photographs(arguments.images)
     checkpoint = load_checkpoint(arguments.weights)
     device = resolve_device(arguments.device)
-    settings = [
-        Setting(*_parse_size(size), batch, limit, threads)
-        for threads in arguments.threads
-        for size in arguments.sizes
-        for batch in arguments.batches
-        for limit in arguments.max_keypoints
-    ]
+    machine = _describe_machine(device)
     timings: list[Timing] = []
-    for setting in settings:
-        contestants = _contestants(setting, checkpoint, device, arguments.peer)
+    for setting in _settings(arguments):
+        contestants = make_contestants(setting, checkpoint, device, arguments.peer)
         timings += _time_contestants(setting, contestants, photographs, arguments.rounds)
-    machine = {"processor": _processor(device), "threads available": torch.get_num_threads()}
     record = {"machine": machine, "software": _versions(), "weights": checkpoint.name, "rounds": arguments.rounds}
     table = _table(timings)
     write_json(arguments.output / "speed.json", {**record, "timings": [asdict(timing) for timing in timings]})
     text = f"{table}\n{json.dumps(record)}\n"
     with replacing(arguments.output / "speed.md") as partial:
         partial.write_text(text, encoding="utf-8")
-    if find_spec("matplotlib"):
+    if len({timing.setting for timing in timings}) > 1 and find_spec("matplotlib"):
         from .speed_plots import plot_speed
 
         plot_speed(arguments.output / "speed.png", timings)
     print(table)
     return 0
+
+
+def _settings(arguments: argparse.Namespace) -> list[Setting]:
+    """Return the setting of the first value of each option, and all that differ from it in one option."""
+    sizes = [_parse_size(size) for size in arguments.sizes]
+    base = Setting(*sizes[0], arguments.batches[0], arguments.max_keypoints[0], arguments.threads[0])
+    return [
+        base,
+        *(replace(base, height=height, width=width) for height, width in sizes[1:]),
+        *(replace(base, batch=batch) for batch in arguments.batches[1:]),
+        *(replace(base, max_keypoints=limit) for limit in arguments.max_keypoints[1:]),
+        *(replace(base, threads=threads) for threads in arguments.threads[1:]),
+    ]
 
 
 def _time_contestants(setting: Setting, contestants: dict[str, Run], photographs: Images, rounds: int) -> list[Timing]:
@@ -142,6 +138,7 @@ def _time_contestants(setting: Setting, contestants: dict[str, Run], photographs
     for index in tqdm(range(-2, rounds), desc=label, unit="round"):
         batch = [images[(index + offset) % len(images)] for offset in range(setting.batch)]
         for name, contestant in contestants.items():
+            time.sleep(_PAUSE)
             started = time.perf_counter()
             contestant(batch)
             if index >= 0:
@@ -156,65 +153,6 @@ def _time_contestants(setting: Setting, contestants: dict[str, Run], photographs
         )
         for name, values in seconds.items()
     ]
-
-
-def _contestants(
-    setting: Setting, checkpoint: Checkpoint, device: torch.device, peers: Sequence[str]
-) -> dict[str, Run]:
-    torch.set_num_threads(setting.threads)
-    cv2.setNumThreads(setting.threads)
-    options = DetectionOptions.from_config(checkpoint.config)
-    options = DetectionOptions(**{**asdict(options), "max_keypoints": setting.max_keypoints})
-
-    def ours(backend: str, precision: str) -> Run:
-        return SuperPointExtractor(checkpoint, str(device), backend, precision, options)
-
-    contestants: dict[str, Run] = {}
-    if find_spec("transformers"):
-        contestants[REFERENCE] = _transformers(setting, checkpoint, device)
-    for peer in peers:
-        name, _, folder = peer.partition(":")
-        contestants[name] = load_peer(name, Path(folder).expanduser(), checkpoint, options)
-    if device.type == "cuda":
-        contestants |= {f"ours, torch {precision}": ours("torch", precision) for precision in ("fp32", "bf16", "fp16")}
-        return contestants
-    for backend, precision in CPU_CONTESTANTS:
-        try:
-            contestants[f"ours, {backend} {precision}"] = ours(backend, precision)
-        except ValueError as error:
-            tqdm.write(f"left out: {backend} {precision}: {error}", file=sys.stderr)
-    opencv: Any = cv2  # its type stubs lack the detectors
-    contestants["OpenCV SIFT"] = _each(opencv.SIFT_create(nfeatures=setting.max_keypoints))
-    contestants["OpenCV ORB"] = _each(opencv.ORB_create(nfeatures=setting.max_keypoints))
-    return contestants
-
-
-def _transformers(setting: Setting, checkpoint: Checkpoint, device: torch.device) -> Run:
-    """Processor, model and post-processing of transformers with the same weights, at the images' own size."""
-    import transformers
-
-    with tempfile.TemporaryDirectory() as folder:
-        save_pretrained(folder, checkpoint)
-        model = transformers.SuperPointForKeypointDetection.from_pretrained(folder, max_keypoints=setting.max_keypoints)
-    model = model.to(device).eval()
-    processor = transformers.SuperPointImageProcessor(
-        size={"height": setting.height, "width": setting.width}, do_grayscale=True
-    )
-
-    @torch.inference_mode()
-    def extract(images: Images) -> Any:
-        outputs = model(**processor(list(images), return_tensors="pt").to(device))
-        sizes = [image.shape[:2] for image in images]
-        return [
-            {name: value.cpu().numpy() for name, value in result.items()}
-            for result in processor.post_process_keypoint_detection(outputs, sizes)
-        ]
-
-    return extract
-
-
-def _each(detector: Any) -> Run:
-    return lambda images: [detector.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None) for image in images]
 
 
 def _read_photographs(folder: Path | None) -> Images:
@@ -264,18 +202,20 @@ def _table(timings: Sequence[Timing]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _processor(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    names = (
-        [line.partition(":")[2].strip() for line in cpuinfo.open() if line.startswith("model name")]
-        if cpuinfo.exists()
-        else []
-    )
-    return names[0] if names else platform.processor()
+def _describe_machine(device: torch.device) -> dict[str, Any]:
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    fields = dict(line.replace("\t", "").split(":", 1) for line in cpuinfo.partition("\n\n")[0].splitlines())
+    flags = f"{fields.get('flags', '')} {fields.get('Features', '')}".split()
+    return {
+        "processor": fields.get("model name", platform.processor()).strip(),
+        "cores": os.cpu_count(),
+        "arithmetic": [flag for flag in _ARITHMETIC if flag in flags],
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "load at start": round(os.getloadavg()[0], 1),
+        "system": platform.platform(),
+    }
 
 
 def _versions() -> dict[str, str]:
     extra = {name: version(name) for name in ("transformers", "openvino") if find_spec(name)}
-    return software_versions() | extra
+    return {"python": platform.python_version()} | software_versions() | extra

@@ -1,6 +1,7 @@
-"""Public implementations of SuperPoint that `benchmark` measures beside ours, from where the user has put them.
+"""Other detectors that `benchmark` measures beside ours, from where the user has put them.
 
-None of them is part of this package; each keeps its own licence. They run with the weights that ours runs with.
+None of them is part of this package; each keeps its own licence. Implementations of SuperPoint run with the weights
+that ours runs with, ALIKED and DISK with random ones, which make the same work, so that nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -33,13 +34,11 @@ def load_peer(name: str, folder: Path, checkpoint: Checkpoint, options: Detectio
     ValueError
         If the implementation is unknown, is not there, or cannot take the weights.
     """
-    if name not in _LOADERS:
-        raise ValueError(f"--peer takes NAME:FOLDER with NAME one of {', '.join(_LOADERS)}, got {name!r}")
-    if checkpoint.config.batch_norm != "none":
-        raise ValueError(f"{name} cannot take weights with batch normalisation")
+    if name not in PEERS:
+        raise ValueError(f"--peer takes NAME:FOLDER with NAME one of {', '.join(PEERS)}, got {name!r}")
     sys.path.insert(0, str(folder))
     try:
-        return _LOADERS[name](checkpoint, options)
+        return PEERS[name](checkpoint, options)
     except ImportError as error:
         raise ValueError(f"--peer {name}: cannot be imported from {folder}: {error}") from error
     finally:
@@ -65,7 +64,27 @@ def _rpautrat(checkpoint: Checkpoint, options: DetectionOptions) -> Run:
     return _each_as_tensor(lambda image: model({"image": image}))
 
 
-_LOADERS = {"lightglue": _lightglue, "rpautrat": _rpautrat}
+def _aliked(checkpoint: Checkpoint, options: DetectionOptions) -> Run:
+    """``lightglue.ALIKED`` (aliked-n16) of github.com/cvg/LightGlue; needs kornia and torchvision."""
+    module = importlib.import_module("lightglue.aliked")
+    no_weights = mock.patch("torch.hub.load_state_dict_from_url", return_value={})
+    with no_weights, mock.patch.object(module.ALIKED, "load_state_dict"):
+        model = module.ALIKED(max_num_keypoints=options.max_keypoints, detection_threshold=-1.0).eval()
+    return _each_as_tensor(lambda image: model({"image": image}), needs_colour=True)
+
+
+def _disk(checkpoint: Checkpoint, options: DetectionOptions) -> Run:
+    """``kornia.feature.DISK``, which github.com/cvg/LightGlue uses too."""
+    model = importlib.import_module("kornia.feature").DISK().eval()
+
+    def extract(image: torch.Tensor) -> dict[str, Any]:
+        found = model(image, n=options.max_keypoints, window_size=5, pad_if_not_divisible=True)[0]
+        return {"keypoints": found.keypoints[None], "descriptors": found.descriptors[None]}
+
+    return _each_as_tensor(extract, needs_colour=True)
+
+
+PEERS = {"lightglue": _lightglue, "rpautrat": _rpautrat, "aliked": _aliked, "disk": _disk}
 
 
 def _settings(options: DetectionOptions) -> dict[str, Any]:
@@ -78,6 +97,8 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
 
 
 def _renamed(checkpoint: Checkpoint, layers: dict[str, str]) -> dict[str, torch.Tensor]:
+    if checkpoint.config.batch_norm != "none":
+        raise ValueError("other implementations of SuperPoint cannot take weights with batch normalisation")
     return {
         f"{theirs}.{parameter}": checkpoint.state[f"{ours}.{parameter}"]
         for theirs, ours in layers.items()
@@ -85,15 +106,15 @@ def _renamed(checkpoint: Checkpoint, layers: dict[str, str]) -> dict[str, torch.
     }
 
 
-def _each_as_tensor(extract: Callable[[torch.Tensor], dict[str, Any]]) -> Run:
-    """Convert to grey in [0, 1] before and to NumPy arrays behind, one image after the other."""
+def _each_as_tensor(extract: Callable[[torch.Tensor], dict[str, Any]], needs_colour: bool = False) -> Run:
+    """Convert to (1, C, H, W) in [0, 1] before and to NumPy arrays behind, one image after the other."""
 
     @torch.inference_mode()
     def run(images: Images) -> Any:
         results = []
         for image in images:
-            gray = torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[None, None].float() / 255
-            found = extract(gray)
+            pixels = image if needs_colour else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+            found = extract(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
             results.append([found[name][0].numpy() for name in ("keypoints", "descriptors")])
         return results
 

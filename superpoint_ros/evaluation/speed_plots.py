@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -11,32 +11,37 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from ..superpoint.files import replacing
-from .speed import Setting, Timing
+from .speed import Timing
+from .speed_contestants import Setting
+
+_AXES: tuple[tuple[str, Callable[[Setting], float]], ...] = (
+    ("megapixels", lambda setting: setting.height * setting.width / 1e6),
+    ("cameras (images per call)", lambda setting: setting.batch),
+    ("max_keypoints", lambda setting: setting.max_keypoints),
+    ("threads", lambda setting: setting.threads),
+)
 
 
 def plot_speed(path: Path, timings: Sequence[Timing]) -> None:
-    """Draw milliseconds per image over the image size, and per call over the images in it (cameras), one line each."""
-    first = timings[0].setting
-    by_size = [timing for timing in timings if _differs_only(timing.setting, first, "height", "width")]
-    by_batch = [timing for timing in timings if _differs_only(timing.setting, first, "batch")]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5))
-    for name in dict.fromkeys(timing.name for timing in timings):
-        sizes = sorted((t.setting.height * t.setting.width / 1e6, t.milliseconds) for t in by_size if t.name == name)
-        left.plot(*zip(*sizes), marker="o", label=name)
-        batches = sorted((t.setting.batch, t.milliseconds * t.setting.batch) for t in by_batch if t.name == name)
-        right.plot(*zip(*batches), marker="o")
-    left.set(xscale="log", yscale="log", xlabel="megapixels", ylabel="ms per image")
-    title = f"{first.height}x{first.width}, {first.max_keypoints} keypoints, {first.threads} threads"
-    right.set(yscale="log", xlabel="cameras (images per call)", ylabel="ms for all", title=title)
-    left.legend(fontsize=7)
-    for axes in (left, right):
+    """Draw milliseconds per call, one panel for each option that varies, one line for each contestant."""
+    base = timings[0].setting
+    varying = [(label, value) for label, value in _AXES if len({value(timing.setting) for timing in timings}) > 1]
+    figure, panels = plt.subplots(1, len(varying), figsize=(5.5 * len(varying), 5), squeeze=False)
+    for axes, (label, value) in zip(panels[0], varying):
+        others = [other for _, other in _AXES if other is not value]
+        shown = [timing for timing in timings if all(other(timing.setting) == other(base) for other in others)]
+        for name in dict.fromkeys(timing.name for timing in shown):
+            points = sorted((value(t.setting), t.milliseconds * t.setting.batch) for t in shown if t.name == name)
+            axes.plot(*zip(*points), marker="o", label=name)
+        ticks = sorted({value(timing.setting) for timing in shown})
+        axes.set(xscale="log", yscale="log", xlabel=label, ylabel="ms per call")
+        axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
+    panels[0, 0].legend(fontsize=7)
+    text = f"{base.height}x{base.width}, {base.batch} image, {base.max_keypoints} keypoints, {base.threads} threads"
+    figure.suptitle(f"unless given: {text}", fontsize=9)
     figure.tight_layout()
     with replacing(path) as partial:
-        figure.savefig(partial, dpi=120)
+        figure.savefig(partial, dpi=110)
     plt.close(figure)
-
-
-def _differs_only(setting: Setting, first: Setting, *names: str) -> bool:
-    fields = ("height", "width", "batch", "max_keypoints", "threads")
-    return all(getattr(setting, name) == getattr(first, name) for name in fields if name not in names)

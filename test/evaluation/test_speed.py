@@ -11,12 +11,27 @@ pytest.importorskip("skimage")
 
 
 def test_benchmark_times_all_contestants(tmp_path, capsys) -> None:
-    arguments = ["--weights", "random", "--rounds", "2", "--sizes", "64x96", "--batches", "1", "2", "--threads", "1"]
+    arguments = [
+        "--weights",
+        "random",
+        "--rounds",
+        "2",
+        "--sizes",
+        "64x96",
+        "72x96",
+        "--batches",
+        "1",
+        "2",
+        "--threads",
+        "1",
+    ]
     assert main(["benchmark", *arguments, "--max-keypoints", "50", "--output", str(tmp_path)]) == 0
     timings = json.loads((tmp_path / "speed.json").read_text())["timings"]
     names = {timing["name"] for timing in timings}
     assert {"ours, torch fp32", "OpenCV SIFT", "OpenCV ORB"} <= names
-    assert len(timings) == 2 * len(names)
+    settings = [timing["setting"] for timing in timings if timing["name"] == "OpenCV ORB"]
+    assert [(each["height"], each["batch"]) for each in settings] == [(64, 1), (72, 1), (64, 2)]  # one at a time
+    assert len(timings) == len(settings) * len(names)
     for timing in timings:
         assert timing["milliseconds"] > 0
         if "transformers" in names:
@@ -30,7 +45,7 @@ def test_benchmark_times_all_contestants(tmp_path, capsys) -> None:
     [
         (["--sizes", "640"], "HEIGHTxWIDTH"),
         (["--images", "/nowhere"], "no photographs"),
-        (["--peer", "caffe:/nowhere"], "one of lightglue, rpautrat, got 'caffe'"),
+        (["--peer", "caffe:/nowhere"], "one of lightglue, rpautrat, aliked, disk, got 'caffe'"),
         (["--peer", "rpautrat:/nowhere"], "cannot be imported from /nowhere"),
     ],
 )
