@@ -82,7 +82,7 @@ def test_fast_dds_profile_has_room_for_colour_images() -> None:
     sizes = {
         element.tag.rpartition("}")[2]: int(element.text or 0) for element in profile.iter() if _is_number(element)
     }
-    assert sizes == {"segment_size": 64 << 20, "sendBufferSize": 4 << 20, "receiveBufferSize": 4 << 20}
+    assert sizes.items() >= {"segment_size": 64 << 20, "sendBufferSize": 4 << 20, "receiveBufferSize": 4 << 20}.items()
     ids = [element.text for element in profile.iter() if element.tag.endswith("}transport_id")]
     assert sorted(ids[:2]) == sorted(ids[2:]), "each transport is described and used"
 
