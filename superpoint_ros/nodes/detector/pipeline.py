@@ -26,7 +26,7 @@ BATCH_LIMIT = 8
 """The most images that go through the network together: their feature maps share the memory."""
 
 _PATIENCE = 0.2
-"""Seconds that the very first result waits for a newer image, because the first one of a size is slow."""
+"""Seconds that the very first result waits for a newer image, because those up to the first one's end are late."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +91,7 @@ class Pipeline:
         self._on_device_failure = on_device_failure
         self._seen: set[Hashable] = set()
         self._has_results = False
+        self._warm_since = 0.0
         self.is_running = False
 
     def warm_up(self, size: tuple[int, int], parameters: DetectorParameters) -> None:
@@ -169,6 +170,9 @@ class Pipeline:
         """Process pictures of one kind; whatever they contain, the node goes on."""
         from superpoint_ros.superpoint import DeviceError
 
+        pictures = self._without_late(pictures)
+        if not pictures:
+            return
         try:
             results = self._extract(pictures)
         except Exception as error:
@@ -181,16 +185,27 @@ class Pipeline:
             for picture in pictures:
                 picture.frame.camera.fail(error)
             return
-        # The first image of a size was slow. Where a newer one waits, its result will be as fast as all later ones.
-        was_slow = self._is_new(pictures[0].pixels.shape[:2], pictures[0].frame.parameters)
+        if self._is_new(pictures[0].pixels.shape[:2], pictures[0].frame.parameters):
+            self._warm_since = time.monotonic()
+            pictures = self._without_late(pictures)
         for result in results:
-            camera = result.picture.frame.camera
-            patience = 0.0 if self._has_results else _PATIENCE
-            if was_slow and not self._keep_all and self._detector.has(camera.name, patience):
+            if result.picture in pictures:
+                self._has_results = True
+                self._publisher.offer(result.picture.frame.camera.name, result)
+
+    def _without_late(self, pictures: list[Picture]) -> list[Picture]:
+        """Drop what the first picture of a size made late, itself included, where a newer one comes."""
+        if self._keep_all:
+            return pictures
+        deadline = time.monotonic() + (0.0 if self._has_results else _PATIENCE)
+        kept = []
+        for picture in pictures:
+            camera, patience = picture.frame.camera, max(deadline - time.monotonic(), 0.0)
+            if picture.frame.arrival <= self._warm_since and self._detector.has(camera.name, patience):
                 camera.statistics.count("overload")
             else:
-                self._has_results = True
-                self._publisher.offer(camera.name, result)
+                kept.append(picture)
+        return kept
 
     def _extract(self, pictures: list[Picture]) -> list[Result]:
         begun = time.monotonic()
