@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from . import fast_dds
+
+_LONGEST_WAIT = 0.2  # seconds, for a signal to be seen
 
 
 class StartableNode(Protocol):
@@ -42,17 +45,25 @@ def run_node(name: str, make: Callable[[], StartableNode], args: list[str] | Non
     int
         The process's exit code.
     """
+    stopping = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not stopping.is_set():  # a second signal must not cut the clean-up short
+            stopping.set()
+            raise KeyboardInterrupt
+
     # rclpy's own handlers would pull the context away under a node that is still loading or publishing.
-    _on_stop_signals(signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
-        return _run(name, make, args)
+        return _run(name, make, args, stopping)
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     finally:
         rclpy.try_shutdown()
 
 
-def _run(name: str, make: Callable[[], StartableNode], args: list[str] | None) -> int:
+def _run(name: str, make: Callable[[], StartableNode], args: list[str] | None, stopping: threading.Event) -> int:
     fast_dds.remove_abandoned_segments()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
@@ -62,14 +73,12 @@ def _run(name: str, make: Callable[[], StartableNode], args: list[str] | None) -
         return 1
     try:
         node.start()
-        rclpy.spin(node)  # the timers wake it often enough to see a signal
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not stopping.is_set():  # an interrupt that Python swallows, in a __del__, counts too
+            executor.spin_once(timeout_sec=_LONGEST_WAIT)
     finally:
-        _on_stop_signals(signal.SIG_IGN)  # a second signal must not cut the clean-up short
+        stopping.set()
         node.release()
         node.destroy_node()
     return 0
-
-
-def _on_stop_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)

@@ -37,6 +37,9 @@ from .sources import CameraCalibration, Frame, FrameFormat, Source, SourceError,
 LARGEST_LAG = 0.1
 """Seconds that a source may fall behind and still catch up."""
 
+PATIENCE = 2.0
+"""Seconds that the end waits for subscribers that have not acknowledged everything."""
+
 
 @dataclass(frozen=True)
 class PlayerSettings:
@@ -280,10 +283,15 @@ class CameraPlayer:
             frame = next(frames, None)
             if frame is not None:
                 self._spin_until(schedule.due(frame.offset, time.monotonic()))
-        # What a reliable publisher still holds back would be lost with the node.
-        for publisher in self._node.publishers:
-            publisher.wait_for_all_acked(Duration(seconds=2))
+        self._wait_for_acknowledgements()
         return count
+
+    def _wait_for_acknowledgements(self) -> None:
+        """Wait a little for subscribers: what a reliable publisher still holds back would be lost with the node."""
+        deadline = time.monotonic() + PATIENCE
+        for publisher in self._node.publishers:
+            if not self._stop.is_set():
+                publisher.wait_for_all_acked(Duration(seconds=max(deadline - time.monotonic(), 0.0)))
 
     def _publish(self, frame: Frame) -> None:
         """Publish everything that belongs to one moment with one stamp, the true pose first."""
