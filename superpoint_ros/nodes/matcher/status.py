@@ -44,6 +44,6 @@ def _verdict(stream: MatchStream, snapshot: Snapshot, stale_after: float) -> tup
         return WARN, f"{recent['malformed']} malformed messages, see the log"
     if stream.calibration_problem:
         return WARN, f"no essential matrix: {stream.calibration_problem}"
-    if stream.unpaired and not snapshot.rates["processed"]:
+    if stream.unpaired and recent["received"] and not recent["processed"]:
         return WARN, "no pairs: the stamps of left and right differ by more than sync_slop"
     return OK, f"{snapshot.rates['processed']:.1f} Hz"

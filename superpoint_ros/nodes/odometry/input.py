@@ -147,19 +147,25 @@ class OdometryInput:
         self._on_message = on_message
         self._on_frame = on_frame
         self._on_error = on_error
-        any_publisher = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscriptions: list[Subscription] = []
-        for side, eye in enumerate(self._eyes):
-            self._subscriptions += [
-                node.create_subscription(
-                    KeypointArray,
-                    f"{eye.name}/keypoints",
-                    partial(self._receive, side),
-                    QoSProfile(depth=_KEYPOINTS_DEPTH),
-                    qos_overriding_options=overridable(),
-                ),
-                node.create_subscription(CameraInfo, f"{eye.name}/camera_info", partial(_keep, eye), any_publisher),
-            ]
+        try:
+            for side, eye in enumerate(self._eyes):
+                self._subscribe(side, eye)
+        except RuntimeError as error:  # rclpy's, which names the policy and the value
+            self.destroy()
+            raise ValueError(f"parameter qos_overrides.{self.topics[side]}.subscription: {error}") from error
+
+    def _subscribe(self, side: int, eye: _Eye) -> None:
+        keypoints = self._node.create_subscription(
+            KeypointArray,
+            f"{eye.name}/keypoints",
+            partial(self._receive, side),
+            QoSProfile(depth=_KEYPOINTS_DEPTH),
+            qos_overriding_options=overridable(),
+        )
+        any_publisher = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        info = self._node.create_subscription(CameraInfo, f"{eye.name}/camera_info", partial(_keep, eye), any_publisher)
+        self._subscriptions += [keypoints, info]
 
     def destroy(self) -> None:
         """Unsubscribe."""
