@@ -294,8 +294,11 @@ def test_tracks_are_drawn_on_black_and_on_the_image_of_the_stamp(
     on_black = next_overlay(None)
     assert 0.5 < (on_black == 0).all(axis=2).mean() < 0.99
     picture = textured_image(SIZE[1], SIZE[0])
-    on_image = next_overlay(image_message(picture, "rgb8"))
-    assert 0.5 < (on_image == picture).all(axis=2).mean() < 0.99
+
+    def is_on_image() -> bool:
+        return 0.5 < (next_overlay(image_message(picture, "rgb8")) == picture).all(axis=2).mean() < 0.99
+
+    probe.wait_until(is_on_image, "tracks on the image, once one has come before its keypoints")
     probe.destroy_subscription(overlays.subscription)
     probe.wait_until(lambda: images.get_subscription_count() == 0, "the matcher to leave the images alone")
     probe.destroy_publisher(images)

@@ -81,7 +81,8 @@ class StereoCamera:
 
 
 def _time(seconds: float) -> Time:
-    return Time(sec=int(seconds), nanosec=round(seconds % 1 * 1e9))
+    whole, nanoseconds = divmod(round(seconds * 1e9), 10**9)
+    return Time(sec=whole, nanosec=nanoseconds)
 
 
 def to_the_right(message: Odometry) -> float:
@@ -130,16 +131,17 @@ def test_descriptors_of_another_kind_are_refused_with_the_remedy(
     options: dict[str, str], found: str, follower: SimpleNamespace, probe: Probe
 ) -> None:
     reason = f"the keypoints have {found}, the map has float32 descriptors of weights@1"
+    remedy = "set the detector's parameters back, or deactivate and activate this node"
     moved = to_the_right(follower.camera.pose(0.1))
 
     def is_said() -> bool:
         follower.camera.send(0.1, **options)
         probe.spin_for(0.2)
         status = latest_status(follower.reports, STATUS)
-        return status.level == DiagnosticStatus.ERROR and reason in status.message
+        return status is not None and status.level == DiagnosticStatus.ERROR and reason in status.message
 
     probe.wait_until(is_said, reason)
-    assert "set the detector's parameters back, or deactivate and activate this node" in follower.node.output
+    assert remedy in latest_status(follower.reports, STATUS).message
     assert to_the_right(follower.camera.pose(0.1)) == pytest.approx(moved, abs=0.003), "the map is still there"
 
 

@@ -43,9 +43,10 @@ def test_the_oldest_results_are_compared_with_frame_times(
 
 def test_some_seconds_of_overload(ros_domain: int, tmp_path: Path) -> None:
     small = ["--size", "64x64", "--weights", "random", "--backend", "torch", "--device", "cpu"]
-    short = ["--minutes", "0.07", "--period", "0.5", "--calibration", "1", "--output", str(tmp_path)]
+    short = ["--minutes", "0.1", "--period", "0.3", "--calibration", "1", "--output", str(tmp_path)]
     result = subprocess.run([sys.executable, str(SCRIPT), *small, *short], capture_output=True, text=True, timeout=240)
     assert result.returncode in (0, 1), result.stderr  # 1: too late for this machine, which proves nothing here
+    assert (tmp_path / "soak.json").exists(), result.stderr
     report = json.loads((tmp_path / "soak.json").read_text())
     assert report["results"] > 0 and report["sent_hz"] == 4 * report["sustained_hz"] and len(report["samples"]) >= 8
     quarters = report["memory_by_quarter_mib"]
