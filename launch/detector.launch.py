@@ -23,7 +23,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "weights",
         default_value="",
-        description="Weights: 'default', a file, a Hugging Face model folder or id. Empty: as params_file says.",
+        description="Weights: 'default', 'small', a file, a Hugging Face folder or id. Empty: as params_file says.",
     ),
     DeclareLaunchArgument(
         "device",

@@ -92,7 +92,7 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         nargs="+",
         default=["default"],
-        help="default, random, a file, a folder or a Hugging Face id; several are compared (default: default)",
+        help="default, small, random, a file, a folder or a Hugging Face id; several are compared (default: default)",
     )
     superpoint.add_argument("--threshold", type=float, help="lowest score of a keypoint")
     superpoint.add_argument("--nms-radius", type=int, help="of its non-maximum suppression, in pixels")

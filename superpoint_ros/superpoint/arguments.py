@@ -17,7 +17,7 @@ _RUNTIME_OPTIONS = ("device", "backend", "precision", "threads")
 def add_extractor_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare weights, where they run, and the fields of `DetectionOptions`; those not given are the weights' own."""
     group = parser.add_argument_group("detector")
-    group.add_argument("--weights", default="default", help="'default', 'random', a file, a folder or a model id")
+    group.add_argument("--weights", default="default", help="'default', 'small', 'random', a file, folder or model id")
     group.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
     group.add_argument("--backend", default="auto", choices=BACKENDS, help="what runs the network")
     group.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the network")

@@ -35,7 +35,7 @@ Gray = NDArray[np.uint8]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--weights", default="default", help="'default', a file, a folder or a model id")
+    parser.add_argument("--weights", default="default", help="'default', 'small', a file, a folder or a model id")
     parser.add_argument(
         "--images",
         type=Path,

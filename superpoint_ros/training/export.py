@@ -18,7 +18,7 @@ from .configuration import load_config
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``export``."""
     source = parser.add_argument_group("what to export")
-    source.add_argument("--weights", help="'default' (if nothing else is said), a file, a folder or a model id")
+    source.add_argument("--weights", help="'default' (if nothing is said), 'small', a file, a folder or a model id")
     source.add_argument("--config", type=Path, help="instead of weights: YAML that a run was trained with")
     source.add_argument("--run", dest="run_folder", type=Path, help="folder of the run (default: runs/<name>)")
     source.add_argument("--threshold", type=float, help="keypoint threshold to recommend (default of a run: 0.005)")

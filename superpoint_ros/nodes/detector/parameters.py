@@ -60,7 +60,8 @@ class DetectorParameters(NodeParameters):
     )
     threads: int = parameter(
         0,
-        "CPU threads that compute the network; 0 takes all cores. Fewer leave the others to the rest of the robot.",
+        "CPU threads that compute the network; 0: as many as PyTorch takes, normally all cores. Fewer leave the others "
+        "to the rest of the robot.",
         minimum=0,
         maximum=1024,
     )
