@@ -25,8 +25,6 @@ from .options import DetectionOptions
 from .preprocessing import Image, resize_longer_side, to_luminance, to_network_input
 from .transformers_extractor import TransformersExtractor
 
-_BATCH_LIMITS = {"openvino": 1}  # more are no faster on a CPU, and each number of images would be compiled
-
 
 class SuperPointExtractor:
     """Finds keypoints and descriptors in images.
@@ -66,6 +64,9 @@ class SuperPointExtractor:
         As resolved.
     threads : int
         As resolved.
+    makes_batches : bool
+        Whether images of equal size go through the network together. In OpenVINO, on a CPU, several are no faster
+        than one, and each number of images would be compiled.
     last_timings : dict of float
         Seconds that the last call spent on "preprocessing", "network" and "decoding"; empty where they cannot
         be told apart.
@@ -89,6 +90,7 @@ class SuperPointExtractor:
         self.precision = resolve_precision(precision, self._device)
         self.backend = resolve_backend("torch" if compatibility else backend, self._device)
         self.device = str(self._device)
+        self.makes_batches = self.backend == "torch" and not compatibility
         self.model_name = checkpoint.name
         self.options = options or DetectionOptions.from_config(checkpoint.config)
         self._descriptor_grid = checkpoint.config.descriptor_grid
@@ -197,8 +199,7 @@ class SuperPointExtractor:
             groups.setdefault((*image.shape, image.dtype), []).append(index)
         features: dict[int, Features] = {}
         for group in groups.values():
-            limit = _BATCH_LIMITS.get(self.backend, len(group))
-            for indices in (group[start : start + limit] for start in range(0, len(group), limit)):
+            for indices in [group] if self.makes_batches else [[index] for index in group]:
                 batch = [prepared[index] for index in indices]
                 with device_errors():
                     found = self._extract_batch(batch, [allowed[index] for index in indices], options, clock)

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from superpoint_ros.nodes.detector.worker import Worker
 
 TIMEOUT = 30.0  # seconds; only ever reached when something is wrong
@@ -60,18 +62,22 @@ def test_latest_keeps_the_turn_of_every_stream() -> None:
         assert gate.frames == ["first", "slow 1", "fast 99"]
 
 
-def test_items_of_one_kind_that_wait_are_processed_together() -> None:
+@pytest.mark.parametrize(
+    ("batch_limit", "expected"),
+    [(3, [("a0", "a1", "a2"), ("b0", "b1"), "a3"]), (1, ["a0", "b0", "a1", "a2", "a3", "b1"])],
+)
+def test_items_of_one_kind_that_wait_are_processed_together_up_to_the_limit(batch_limit, expected) -> None:
     gate = Gate()
-    worker: Worker[object] = Worker("gate", gate, keep_all=False, batch_key=lambda frame: str(frame)[0], batch_limit=3)
+    worker: Worker[object] = Worker("gate", gate, False, batch_key=lambda frame: str(frame)[0], batch_limit=batch_limit)
     worker.offer(0, "first")
     gate.wait_for_start()
     for stream, frame in enumerate(("a0", "b0", "a1", "a2", "a3", "b1")):
         worker.offer(stream, frame)
     assert worker.has(1) and not worker.has(99)
-    gate.may_pass.release(4)
-    gate.wait_for_start(3)
+    gate.may_pass.release(1 + len(expected))
+    gate.wait_for_start(len(expected))
     worker.stop()
-    assert gate.frames == ["first", ("a0", "a1", "a2"), ("b0", "b1"), "a3"]
+    assert gate.frames == ["first", *expected]
 
 
 def test_all_processes_every_frame_in_order() -> None:

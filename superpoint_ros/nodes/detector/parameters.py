@@ -67,8 +67,8 @@ class DetectorParameters(NodeParameters):
     )
     frame_policy: Literal["latest", "all"] = parameter(
         "latest",
-        "latest processes the newest image of each camera, those of equal size together, and drops older ones; all "
-        "processes every image alone and in order, for bags and evaluation.",
+        "latest processes the newest image of each camera, in PyTorch those of equal size together, and drops older "
+        "ones; all processes every image alone and in order, for bags and evaluation.",
         choices=("latest", "all"),
     )
     max_rate: float = parameter(

@@ -46,7 +46,7 @@ class Worker(Generic[Item]):
         self._process = process
         self._keep_all = keep_all
         self._batch_key = batch_key or id
-        self._batch_limit = batch_limit if batch_key else 1
+        self._batch_limit = batch_limit
         self._numbers = itertools.count()
         self._waiting: dict[Hashable, Item] = {}  # in the order of their turn
         self._stopped = False
