@@ -28,7 +28,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the three losses.
+    """Weights of the losses.
 
     `label_sigma` is the width of the soft labels, `descriptor_radius` the distance from the right
     place from which on other descriptors are negatives, both in pixels. `inverse_temperature` is
@@ -37,6 +37,7 @@ class LossWeights:
 
     detector: float = 8.0
     localisation: float = 1.0
+    reprojection: float = 0.0
     descriptor: float = 1.0
     label_sigma: float = 0.6
     descriptor_radius: float = 8.0

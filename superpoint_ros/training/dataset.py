@@ -46,12 +46,15 @@ class PairBatch:
         All first views, then all second views, in [0, 1].
     labels : Tensor, (2B, N, 2)
         Keypoints in pixels of the views; infinite where unused.
+    homographies : Tensor, (B, 3, 3)
+        From first to second views, in pixels.
     pair, first, second : Tensor, (M,), (M, 2), (M, 2)
         Corresponding points.
     """
 
     images: Tensor
     labels: Tensor
+    homographies: Tensor
     pair: Tensor
     first: Tensor
     second: Tensor
@@ -92,13 +95,15 @@ def make_pairs(
     to_crop = centred(to_crop, size, crop_size)
     images = crops[:, None].float() / 255
     views = warp_antialiased(torch.cat([images, images]), to_crop, size)
-    points = warp_points(torch.cat([labels, labels])[..., :2], torch.linalg.inv(to_crop))
+    from_crop = torch.linalg.inv(to_crop)
+    points = warp_points(torch.cat([labels, labels])[..., :2], from_crop)
     points = keep_inside(points, size, options.label_border)
     if options.snap_radius:
         points = snap_to_maxima(points, corner_response(views, options.snap_sigma), options.snap_radius)
     view_labels = thin_out(points, options.label_distance)
+    homographies = from_crop[len(crops) :] @ to_crop[: len(crops)]
     pair, first, second = _correspondences(view_labels[: len(crops)], to_crop, size, crop_size, options, generator)
-    return PairBatch(augment(views, options.photometric, generator), view_labels, pair, first, second)
+    return PairBatch(augment(views, options.photometric, generator), view_labels, homographies, pair, first, second)
 
 
 def thin_out(points: Tensor, distance: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Losses of the joint training: detector cross-entropy, its localisation, descriptor InfoNCE."""
+"""Losses of the joint training: detector cross-entropy, localisation, reprojection, descriptor InfoNCE."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..superpoint.config import CELL_SIZE
-from ..superpoint.decoding import score_map
+from .homographies import warp_points
+
+_WINDOW_RADIUS = 2  # pixels, of the soft-argmax that decoding computes
+_PEAK_RADIUS = 2  # pixels around a corresponding point in which a keypoint counts as its detection
+_MAX_REPROJECTION_ERROR = 3.0  # pixels; beyond that both views have found different things
+
+
+@dataclass(frozen=True)
+class Correspondences:
+    """M corresponding points of a batch of pairs: which pair, and x, y in pixels in either view."""
+
+    pair: Tensor
+    first: Tensor
+    second: Tensor
 
 
 def soft_targets(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
@@ -60,7 +73,7 @@ def detector_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return (cross_entropy - entropy).mean()
 
 
-def localisation_loss(logits: Tensor, points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def localisation_loss(scores: Tensor, points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Distance between labels and the centre of mass of the scores around them, as decoding computes it.
 
     The 5 x 5 window is centred on the label's pixel, shifted by up to one pixel at random, because
@@ -69,7 +82,7 @@ def localisation_loss(logits: Tensor, points: Tensor, generator: torch.Generator
 
     Parameters
     ----------
-    logits : Tensor, (B, 65, h, w)
+    scores : Tensor, (B, H, W)
     points : Tensor, (B, N, 2)
         Labels in pixels; infinite entries are ignored.
 
@@ -80,33 +93,81 @@ def localisation_loss(logits: Tensor, points: Tensor, generator: torch.Generator
     distance : Tensor, ()
         Root weighted mean square distance in pixels, without gradient.
     """
-    scores = score_map(logits)
     _, height, width = scores.shape
     margin = 3
     upper = torch.tensor([width - 1 - margin, height - 1 - margin], device=points.device)
     image, index = (torch.isfinite(points) & (points >= margin) & (points <= upper)).all(-1).nonzero().unbind(1)
     chosen = points[image, index]
     if len(chosen) == 0:
-        return logits.sum() * 0, logits.new_zeros(())
+        return scores.sum() * 0, scores.new_zeros(())
     jitter = torch.randint(-1, 2, chosen.shape, generator=generator, device=points.device)
-    centre = chosen.round().long() + jitter
-    steps = torch.arange(-2, 3, device=points.device)
-    x, y = centre[:, 0, None, None] + steps[None, None, :], centre[:, 1, None, None] + steps[None, :, None]
-    window = functional.pad(scores, (3, 3, 3, 3))[image[:, None, None], y + 3, x + 3] + 1e-6
-    mass = window.sum((1, 2))
-    found = torch.stack([(window * x).sum((1, 2)) / mass, (window * y).sum((1, 2)) / mass], 1)
+    found, mass = _centres_of_mass(scores, image, chosen.round().long() + jitter)
     share = (mass / mass.sum()).detach()
     loss = (functional.huber_loss(found, chosen, delta=1.0, reduction="none").mean(1) * share).sum()
     return loss, ((found - chosen).square().sum(1) * share).sum().sqrt().detach()
 
 
-@dataclass(frozen=True)
-class Correspondences:
-    """M corresponding points of a batch of pairs: which pair, and x, y in pixels in either view."""
+def reprojection_loss(scores: Tensor, points: Correspondences, homographies: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance between what both views detect at corresponding points (as in ALIKE, Zhao et al. 2022).
 
-    pair: Tensor
-    first: Tensor
-    second: Tensor
+    Labels play no part. The detection is the highest score within two pixels of the point, refined as decoding does.
+    Pairs of detections count by the scores around both; those more than three pixels apart do not.
+
+    Parameters
+    ----------
+    scores : Tensor, (2B, H, W)
+        Of all first views, then of all second views.
+    points : Correspondences
+    homographies : Tensor, (B, 3, 3)
+        From first to second views, in pixels.
+
+    Returns
+    -------
+    loss : Tensor, ()
+        Weighted mean of the Huber loss in pixels, over both directions.
+    distance : Tensor, ()
+        Root weighted mean square distance in pixels of the second views, without gradient.
+    """
+    if len(points.pair) == 0:
+        return scores.sum() * 0, scores.new_zeros(())
+    image = torch.cat([points.pair, points.pair + len(homographies)])
+    found, mass = _centres_of_mass(
+        scores, image, _peaks(scores.detach(), image, torch.cat([points.first, points.second]))
+    )
+    (first, second), (mass_first, mass_second) = found.chunk(2), mass.chunk(2)
+    forward = warp_points(first[:, None], homographies[points.pair])[:, 0] - second
+    backward = warp_points(second[:, None], torch.linalg.inv(homographies)[points.pair])[:, 0] - first
+    distances = torch.linalg.vector_norm(forward.detach(), dim=1)
+    share = (mass_first * mass_second).sqrt().detach() * (distances < _MAX_REPROJECTION_ERROR)
+    share = share / share.sum().clamp(min=1e-9)
+    errors = torch.cat([forward, backward], 1)
+    loss = functional.huber_loss(errors, torch.zeros_like(errors), delta=1.0, reduction="none").mean(1)
+    return (loss * share).sum(), (distances.square() * share).sum().sqrt()
+
+
+def _peaks(scores: Tensor, image: Tensor, points: Tensor) -> Tensor:
+    """Return the pixels, (M, 2) x and y, of the highest of the (B, H, W) scores around each of `points` (M, 2)."""
+    centre = points.round().long()
+    best = _windows(scores, image, centre, _PEAK_RADIUS).flatten(1).argmax(1)
+    side = 2 * _PEAK_RADIUS + 1
+    return centre + torch.stack([best % side, best // side], 1) - _PEAK_RADIUS
+
+
+def _centres_of_mass(scores: Tensor, image: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the centres of mass (M, 2) of the scores around `pixels` (M, 2), and the mass (M,)."""
+    window = _windows(scores, image, pixels, _WINDOW_RADIUS) + 1e-6
+    steps = torch.arange(-_WINDOW_RADIUS, _WINDOW_RADIUS + 1, device=scores.device)
+    mass = window.sum((1, 2))
+    offset = torch.stack([(window * steps).sum((1, 2)), (window * steps[:, None]).sum((1, 2))], 1)
+    return pixels + offset / mass[:, None], mass
+
+
+def _windows(scores: Tensor, image: Tensor, pixels: Tensor, radius: int) -> Tensor:
+    """Return the scores (M, 2 * radius + 1, 2 * radius + 1) around `pixels` (M, 2) of each's image; zero outside."""
+    margin = radius + _PEAK_RADIUS
+    steps = torch.arange(-radius, radius + 1, device=scores.device) + margin
+    x, y = pixels[:, 0, None, None] + steps[None, None, :], pixels[:, 1, None, None] + steps[None, :, None]
+    return functional.pad(scores, (margin,) * 4)[image[:, None, None], y, x]
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..superpoint.config import DescriptorGrid
-from ..superpoint.decoding import sample_descriptors
+from ..superpoint.decoding import sample_descriptors, score_map
 from ..superpoint.network import NetworkOutput
 from .configuration import LossWeights
 from .dataset import PairBatch
-from .losses import Correspondences, Distractors, descriptor_loss, detector_loss, localisation_loss, soft_targets
+from .losses import (
+    Correspondences,
+    Distractors,
+    descriptor_loss,
+    detector_loss,
+    localisation_loss,
+    reprojection_loss,
+    soft_targets,
+)
 
 
 def pair_losses(
@@ -22,17 +30,23 @@ def pair_losses(
     inverse_temperature: Tensor,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Return a batch's "detector", "localisation" and "descriptor" losses, and "distance" and "accuracy" to watch."""
+    """Return a batch's losses "detector", "localisation", "reprojection" and "descriptor".
+
+    To watch there are "distance" (from labels), "reprojection_distance" and "accuracy" (of descriptors).
+    """
     logits, descriptor_map = output.keypoint_logits, output.descriptor_map
     count, size = len(batch.images) // 2, (batch.images.shape[-2], batch.images.shape[-1])
     detector = detector_loss(logits, soft_targets(batch.labels, size, weights.label_sigma))
-    localisation, distance = localisation_loss(logits, batch.labels, generator)
+    scores = score_map(logits)
+    localisation, distance = localisation_loss(scores, batch.labels, generator)
+    points = Correspondences(batch.pair, batch.first, batch.second)
+    reprojection, reprojection_distance = reprojection_loss(scores, points, batch.homographies)
     first = sample_descriptors(descriptor_map, batch.pair, batch.first, grid)
     second = sample_descriptors(descriptor_map, batch.pair + count, batch.second, grid)
     descriptor, accuracy = descriptor_loss(
         first,
         second,
-        Correspondences(batch.pair, batch.first, batch.second),
+        points,
         _distractors(batch.labels, descriptor_map, grid),
         inverse_temperature,
         weights.descriptor_radius,
@@ -40,8 +54,10 @@ def pair_losses(
     return {
         "detector": detector,
         "localisation": localisation,
+        "reprojection": reprojection,
         "descriptor": descriptor,
         "distance": distance,
+        "reprojection_distance": reprojection_distance,
         "accuracy": accuracy,
     }
 
@@ -57,8 +73,8 @@ def distillation_losses(output: NetworkOutput, teacher: NetworkOutput) -> dict[s
 
 def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
     """Return what is minimised."""
-    total = weights.detector * losses["detector"] + weights.descriptor * losses["descriptor"]
-    return total + weights.localisation * losses["localisation"] if "localisation" in losses else total
+    parts = ("detector", "localisation", "reprojection", "descriptor")
+    return torch.stack([getattr(weights, part) * losses[part] for part in parts if part in losses]).sum()
 
 
 def _distractors(labels: Tensor, descriptor_map: Tensor, grid: DescriptorGrid) -> tuple[Distractors, Distractors]:

@@ -3,18 +3,24 @@ import math
 import pytest
 import torch
 
+from superpoint_ros.superpoint.decoding import score_map
 from superpoint_ros.training.losses import (
     Correspondences,
     Distractors,
     descriptor_loss,
     detector_loss,
     localisation_loss,
+    reprojection_loss,
     soft_targets,
 )
 
 
 def logits_of(targets: torch.Tensor) -> torch.Tensor:
     return targets.clamp(min=1e-8).log()
+
+
+def scores_of(targets: torch.Tensor) -> torch.Tensor:
+    return score_map(logits_of(targets))
 
 
 def test_target_of_no_label_is_the_dustbin() -> None:
@@ -43,23 +49,51 @@ def test_detector_loss_is_zero_for_the_targets_and_log_65_for_ignorance() -> Non
 def test_localisation_measures_the_shift_of_the_scores() -> None:
     label = torch.tensor([[[12.0, 14.0]]])
     shifted = soft_targets(label + torch.tensor([1.0, 0.0]), (32, 32), 0.35)
-    loss, distance = localisation_loss(logits_of(shifted), label, torch.Generator().manual_seed(0))
+    loss, distance = localisation_loss(scores_of(shifted), label, torch.Generator().manual_seed(0))
     assert float(distance) == pytest.approx(1.0, abs=0.05)
     assert float(loss) == pytest.approx(0.25, abs=0.03)  # Huber: 1/2 in x, 0 in y, averaged
     exact = soft_targets(label, (32, 32), 0.35)
-    assert float(localisation_loss(logits_of(exact), label, torch.Generator().manual_seed(0))[1]) < 0.05
+    assert float(localisation_loss(scores_of(exact), label, torch.Generator().manual_seed(0))[1]) < 0.05
 
 
 def test_localisation_counts_labels_by_what_is_detected_there() -> None:
     labels = torch.tensor([[[12.0, 12.0], [36.0, 12.0]]])
     seen = soft_targets(labels[:, :1], (24, 48), 0.35)
-    _, distance = localisation_loss(logits_of(seen), labels, torch.Generator().manual_seed(0))
+    _, distance = localisation_loss(scores_of(seen), labels, torch.Generator().manual_seed(0))
     assert float(distance) < 0.05
 
 
 def test_localisation_without_labels_costs_nothing() -> None:
-    loss, _ = localisation_loss(torch.zeros(1, 65, 4, 4), torch.full((1, 2, 2), torch.inf), torch.Generator())
+    loss, _ = localisation_loss(torch.zeros(1, 32, 32), torch.full((1, 2, 2), torch.inf), torch.Generator())
     assert float(loss) == 0
+
+
+def test_reprojection_measures_how_far_detections_of_both_views_are_apart() -> None:
+    label, move = torch.tensor([[[12.0, 14.0]], [[22.0, 17.0]]]), torch.eye(3)[None].clone()
+    move[0, :2, 2] = torch.tensor([10.0, 3.0])
+    points = Correspondences(torch.tensor([0]), label[0], label[1])
+    detected = label + torch.tensor([[[0.0, 1.0]], [[0.0, 0.0]]])
+    loss, distance = reprojection_loss(scores_of(soft_targets(detected, (32, 40), 0.35)), points, move)
+    assert float(distance) == pytest.approx(1.0, abs=0.05)
+    assert float(loss) == pytest.approx(0.25, abs=0.03)
+    both = label + torch.tensor([0.6, 1.3])  # away from the label, but alike in both views
+    assert float(reprojection_loss(scores_of(soft_targets(both, (32, 40), 0.35)), points, move)[1]) < 0.05
+
+
+def test_reprojection_pulls_detections_together() -> None:
+    points = Correspondences(torch.tensor([0]), torch.tensor([[12.0, 14.0]]), torch.tensor([[12.0, 14.0]]))
+    scores = scores_of(soft_targets(torch.tensor([[[12.0, 14.0]], [[13.0, 14.0]]]), (32, 32), 0.6)).requires_grad_()
+    reprojection_loss(scores, points, torch.eye(3)[None])[0].backward()
+    assert scores.grad is not None
+    assert (
+        float(scores.grad[0, 14, 13]) < 0 < float(scores.grad[0, 14, 11])
+    )  # a step downhill moves the first to the right
+    assert float(scores.grad[1, 14, 12]) < 0 < float(scores.grad[1, 14, 14])
+
+
+def test_reprojection_without_points_costs_nothing() -> None:
+    none = Correspondences(torch.zeros(0, dtype=torch.long), torch.zeros(0, 2), torch.zeros(0, 2))
+    assert float(reprojection_loss(torch.zeros(2, 32, 32), none, torch.eye(3)[None])[0]) == 0
 
 
 def points_of(count: int, spacing: float) -> Correspondences:
