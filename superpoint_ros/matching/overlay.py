@@ -12,7 +12,8 @@ Image = NDArray[np.uint8]
 
 _SUBPIXEL_BITS = 4  # cv2 draws at 1/16 pixel
 _OUTLIER = (150, 150, 150)
-_FAINTEST = 0.25  # opacity of the oldest part of a trail
+_FAINTEST = 0.25  # opacity of the oldest part of a trail, and of many lines between two images
+_FEW_LINES = 60  # so many hide nothing of the images
 
 
 def draw_matches(
@@ -40,7 +41,7 @@ def draw_matches(
     -------
     ndarray, (H, W, 3), uint8
         RGB. Inliers run from red for the most alike to blue, in the order of their distances, the most alike on top;
-        outliers lie below them, thin and grey.
+        outliers lie below them, grey. The more lines there are, the more the images shine through.
     """
     first, second = (_rgb(image) for image in images)
     height, offset = max(len(first), len(second)), first.shape[1]
@@ -48,14 +49,17 @@ def draw_matches(
     canvas[: len(first), :offset], canvas[: len(second), offset:] = first, second
     size = _line_width(canvas.shape[1] // 2)
     ends = np.stack([points[0], points[1] + np.array([offset, 0])], axis=1)
-    for line in _fixed_point(ends[~inliers]).tolist():
-        _draw_line(canvas, line, _OUTLIER, 1)
     worst_first = np.flatnonzero(inliers)[np.argsort(-distances[inliers], kind="stable")]
-    colors = _colors(np.linspace(0, 1, len(worst_first))).tolist()
-    for line, color in zip(_fixed_point(ends[worst_first]).tolist(), colors):
-        _draw_line(canvas, line, color, size)
-        for x, y in line:
-            cv2.circle(canvas, (x, y), 2 * size << _SUBPIXEL_BITS, color, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+    lines = _fixed_point(ends[np.concatenate([np.flatnonzero(~inliers), worst_first])]).tolist()
+    colors = [_OUTLIER] * int((~inliers).sum()) + _colors(np.linspace(0, 1, len(worst_first))).tolist()
+    layer = canvas.copy()
+    for line, color in zip(lines, colors):
+        _draw_line(layer, line, color, size)
+    opacity = float(np.clip(_FEW_LINES / max(len(lines), 1), _FAINTEST, 1))
+    cv2.addWeighted(layer, opacity, canvas, 1 - opacity, 0, canvas)
+    for line, color in zip(lines, colors):
+        for end in line:
+            _draw_dot(canvas, end, color, size)
     write_caption(canvas, text, size)
     return canvas
 
@@ -93,8 +97,8 @@ def draw_trails(image: Image, trails: Trails, text: str) -> Image:
             _draw_line(layer, line, color, size)
         opacity = _FAINTEST + (1 - _FAINTEST) * (step + 1) / (frames - 1)
         cv2.addWeighted(layer, opacity, canvas, 1 - opacity, 0, canvas)
-    for (x, y), color in zip(_fixed_point(positions[:, -1]).tolist(), colors.tolist()):
-        cv2.circle(canvas, (x, y), 2 * size << _SUBPIXEL_BITS, color, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+    for place, color in zip(_fixed_point(positions[:, -1]).tolist(), colors.tolist()):
+        _draw_dot(canvas, place, color, size)
     write_caption(canvas, text, size)
     return canvas
 
@@ -109,6 +113,10 @@ def write_caption(canvas: Image, text: str, size: int) -> None:
 
 def _draw_line(canvas: Image, ends: list[list[int]], color: tuple[int, ...], thickness: int) -> None:
     cv2.line(canvas, ends[0], ends[1], color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _draw_dot(canvas: Image, place: list[int], color: tuple[int, ...], size: int) -> None:
+    cv2.circle(canvas, place, 2 * size << _SUBPIXEL_BITS, color, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _rgb(image: Image) -> Image:

@@ -57,3 +57,13 @@ def test_images_of_different_sizes_stand_side_by_side() -> None:
     picture = draw_matches(images, (points(), points()), np.empty(0, np.float32), np.empty(0, bool), "")
     assert picture.shape == (40, 70, 3)
     assert (picture[:, :50] == 9).all() and (picture[:30, 50:] == 7).all() and not picture[30:, 50:].any()
+
+
+@pytest.mark.parametrize("count", [1, 500])
+def test_the_images_shine_through_many_lines(count: int) -> None:
+    images = np.zeros((300, 300), np.uint8), np.zeros((300, 300), np.uint8)
+    ends = np.column_stack([np.linspace(250, 290, count), np.linspace(10, 290, count)]).astype(np.float32)
+    picture = draw_matches(images, (ends, ends - [240, 0]), np.arange(count), np.ones(count, bool), "")
+    between = picture[:, 294:300].max(axis=2)  # where lines are, but no dots
+    assert between.any()
+    assert (between.max() > 120) == (count == 1)
