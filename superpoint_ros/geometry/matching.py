@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Descriptors = Union[NDArray[np.float32], NDArray[np.int8], "Tensor"]
 Candidates = Union[NDArray[np.bool_], "Tensor"]
+ArrayBackend = Literal["auto", "numpy"]
+"""What multiplies arrays: PyTorch in a process that has imported it, else NumPy; or always NumPy."""
 
 
 class ModelMismatchError(ValueError):
@@ -95,6 +97,7 @@ def match_descriptors(
     max_distance: float | None = None,
     candidates: Candidates | None = None,
     models: tuple[str, str] | None = None,
+    array_backend: ArrayBackend = "auto",
 ) -> Matches:
     """Match the descriptors that are each other's nearest neighbour.
 
@@ -117,6 +120,8 @@ def match_descriptors(
         combined by ``&``.
     models : tuple of str, optional
         Names of the weights that computed the descriptors; matching is refused if they differ.
+    array_backend : {"auto", "numpy"}
+        "numpy" leaves PyTorch alone where arrays are matched, even if the process has imported it.
 
     Returns
     -------
@@ -134,23 +139,27 @@ def match_descriptors(
         raise ModelMismatchError(f"descriptors of different weights cannot be matched: {models[0]!r} and {models[1]!r}")
     _check_limit("max_ratio", max_ratio, upper=1.0)
     _check_limit("max_distance", max_distance, upper=2.0)
-    are_arrays = isinstance(descriptors0, np.ndarray) and isinstance(descriptors1, np.ndarray)
-    find_extremes = _array_extremes if are_arrays else _tensor_extremes
-    extremes = find_extremes(descriptors0, descriptors1, candidates, needs_second=max_ratio is not None)
+    needs_second = max_ratio is not None
+    if isinstance(descriptors0, np.ndarray) and isinstance(descriptors1, np.ndarray):
+        extremes = _array_extremes(descriptors0, descriptors1, candidates, needs_second, array_backend)
+    else:
+        extremes = _tensor_extremes(descriptors0, descriptors1, candidates, needs_second)
     return _mutual_matches(extremes, max_ratio, max_distance)
 
 
-def _array_extremes(descriptors0: Any, descriptors1: Any, candidates: Any, needs_second: bool) -> Extremes:
+def _array_extremes(
+    descriptors0: Any, descriptors1: Any, candidates: Any, needs_second: bool, backend: ArrayBackend
+) -> Extremes:
     check_fit(descriptors0, descriptors1, candidates, (np.float32, np.int8))
     if min(len(descriptors0), len(descriptors1)) == 0:
         return Extremes.of_nothing(len(descriptors0), len(descriptors1))
-    similarity = _product(_to_unit(descriptors0), _to_unit(descriptors1))
+    similarity = _product(_to_unit(descriptors0), _to_unit(descriptors1), backend)
     return Extremes.of_similarity(similarity, candidates, needs_second)
 
 
-def _product(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+def _product(first: NDArray[np.float32], second: NDArray[np.float32], backend: ArrayBackend) -> NDArray[np.float32]:
     """Return first @ second.T."""
-    if sys.modules.get("torch") is None:
+    if backend == "numpy" or sys.modules.get("torch") is None:
         return np.asarray(first @ second.T)
     from . import tensor_matching  # NumPy's OpenBLAS needs twice as long on processors that it does not know
 

@@ -20,7 +20,7 @@ from ..geometry import (
     near_predictions,
     warp_points,
 )
-from ..geometry.matching import Descriptors
+from ..geometry.matching import ArrayBackend, Descriptors
 
 Kind = Literal["none", "homography", "essential"]
 """What is to be estimated from matches, in the order of the constants of KeypointMatches."""
@@ -66,6 +66,8 @@ class MatchOptions:
         "essential" needs the calibration of both views.
     max_error : float
         Greatest distance in pixels of an inlier from the estimate.
+    array_backend : {"auto", "numpy"}
+        See :func:`match_descriptors`.
     """
 
     max_ratio: float = 1.0
@@ -74,6 +76,7 @@ class MatchOptions:
     epipolar_distance: float = 0.0
     estimate: Kind = "none"
     max_error: float = 3.0
+    array_backend: ArrayBackend = "auto"
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def match_views(
         max_distance=options.max_distance,
         candidates=_candidates(view0, view1, options, motion),
         models=(view0.model, view1.model),
+        array_backend=options.array_backend,
     )
     if options.estimate == "none":
         return FrameMatch(matches, "none", None, np.ones(len(matches), bool))

@@ -128,4 +128,5 @@ class MatcherParameters(NodeParameters):
             epipolar_distance=self.epipolar_distance if self.mode == "stereo" else 0.0,
             estimate=self.estimate,
             max_error=self.max_error,
+            array_backend="numpy" if self.backend == "numpy" else "auto",
         )
