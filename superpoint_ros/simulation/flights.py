@@ -88,8 +88,10 @@ FLIGHTS = {
     "noisy": Flight(Path(7, speed=0.4, turn_rate=0.4), Disturbances(noise=15.0)),
     "blurred": Flight(Path(8, speed=0.6, turn_rate=0.6), Disturbances(noise=2.0, shutter=0.04)),
     "very_blurred": Flight(Path(9, speed=0.8, turn_rate=1.0), Disturbances(noise=2.0, shutter=0.06)),
+    "smeared": Flight(Path(14, speed=0.6, turn_rate=0.8), Disturbances(noise=2.0, shutter=0.1)),
     "flicker": Flight(Path(10, speed=0.4, turn_rate=0.4), Disturbances(noise=3.0, exposure=1.0)),
     "dark_and_bright": Flight(Path(11, speed=0.5, turn_rate=0.5), Disturbances(noise=5.0, exposure=1.8)),
+    "blinding": Flight(Path(15, speed=0.5, turn_rate=0.5), Disturbances(noise=5.0, exposure=3.0)),
     "crowded": Flight(Path(12, speed=0.4, turn_rate=0.4), Disturbances(noise=2.0, moving_objects=4)),
     "everything": Flight(
         Path(13, speed=0.6, turn_rate=0.6), Disturbances(noise=8.0, shutter=0.03, exposure=1.0, moving_objects=2)
