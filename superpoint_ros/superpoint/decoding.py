@@ -237,7 +237,7 @@ def sample_descriptors(descriptor_map: Tensor, image: Tensor, keypoints: Tensor,
     weights = torch.stack(((1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down), dim=1)
     if cells.device.type == "cpu":  # several times as fast, and slower on a GPU
         cells = cells.float()
-        lengths = torch.linalg.vector_norm(cells[neighbours.flatten()], dim=1).view_as(weights)
+        lengths = torch.linalg.vector_norm(cells, dim=1)[neighbours]  # of all cells: gathering their values costs more
         weights = weights / lengths.clamp(min=1e-12)
         sampled = functional.embedding_bag(neighbours, cells, per_sample_weights=weights, mode="sum")
         return functional.normalize(sampled, dim=1)

@@ -4,6 +4,9 @@ import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from test_extractor import SMALL, picture
 
 from superpoint_ros.__main__ import main
@@ -11,6 +14,7 @@ from superpoint_ros.superpoint import DetectionOptions, SuperPointExtractor, loa
 from superpoint_ros.superpoint.checkpoints import random_checkpoint
 
 pytest.importorskip("openvino")
+from superpoint_ros.superpoint.quantize import rounded_with_sum
 from superpoint_ros.superpoint.quantized_models import BUNDLED_MODELS, cached_model, origin, weights_hash
 
 OPTIONS = DetectionOptions(threshold=0.016, max_keypoints=300)
@@ -72,6 +76,14 @@ def test_other_weights_are_quantised_by_the_command_that_the_error_names(cache, 
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="superpoint_ros quantize"):
         extractor(checkpoint, "int8")
+
+
+@given(arrays(np.float32, (3, 1, 3, 3), elements=st.floats(-127, 127, width=32)))
+def test_filters_keep_their_sums_when_they_are_rounded(filters) -> None:
+    rounded = rounded_with_sum(filters)
+    assert (rounded == np.round(rounded)).all()
+    assert np.abs(rounded - filters).max() <= 1
+    np.testing.assert_allclose(rounded.sum((1, 2, 3)), filters.sum((1, 2, 3)), atol=0.501)
 
 
 def test_a_model_of_other_weights_is_never_used() -> None:
