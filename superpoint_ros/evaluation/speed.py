@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..superpoint import load_checkpoint
+from ..superpoint import SuperPointExtractor, load_checkpoint
 from ..superpoint.backends import resolve_device
 from ..superpoint.files import replacing
 from .report import software_versions, write_json
@@ -56,12 +56,16 @@ class Timing:
     ratios : tuple of float
         First quartile, median and third quartile of how many times as fast as the reference it was in
         the same round; empty without reference.
+    stages : dict of float
+        Median milliseconds per image of "preprocessing", "network" and "decoding"; of our own contestants on a CPU,
+        else empty.
     """
 
     name: str
     setting: Setting
     milliseconds: float
     ratios: tuple[float, ...]
+    stages: dict[str, float]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,6 +138,7 @@ def _time_contestants(setting: Setting, contestants: dict[str, Run], photographs
     size = (setting.width, setting.height)
     images = [np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8) for image in photographs]
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    stages: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     label = f"{setting.height}x{setting.width}, batch {setting.batch}, {setting.max_keypoints} keypoints"
     for index in tqdm(range(-2, rounds), desc=label, unit="round"):
         batch = [images[(index + offset) % len(images)] for offset in range(setting.batch)]
@@ -143,6 +148,8 @@ def _time_contestants(setting: Setting, contestants: dict[str, Run], photographs
             contestant(batch)
             if index >= 0:
                 seconds[name].append(time.perf_counter() - started)
+                if isinstance(contestant, SuperPointExtractor):
+                    stages[name].append(contestant.last_timings)
     reference = seconds.get(REFERENCE)
     return [
         Timing(
@@ -150,9 +157,14 @@ def _time_contestants(setting: Setting, contestants: dict[str, Run], photographs
             setting,
             1e3 * float(np.median(values)) / setting.batch,
             tuple(np.percentile(np.divide(reference, values), (25, 50, 75)).tolist()) if reference else (),
+            _medians(stages[name], 1e3 / setting.batch),
         )
         for name, values in seconds.items()
     ]
+
+
+def _medians(rows: Sequence[dict[str, float]], factor: float) -> dict[str, float]:
+    return {name: factor * float(np.median([row[name] for row in rows])) for name in (rows[0] if rows else ())}
 
 
 def _read_photographs(folder: Path | None) -> Images:
@@ -189,15 +201,17 @@ def _parse_size(text: str) -> tuple[int, int]:
 def _table(timings: Sequence[Timing]) -> str:
     """Return a Markdown table."""
     lines = [
-        "| size | batch | keypoints | threads | extractor | ms per image | times as fast as transformers (quartiles) |",
-        "| --- | ---: | ---: | ---: | --- | ---: | ---: |",
+        "| size | batch | keypoints | threads | extractor | ms per image | network | decoding "
+        "| times as fast as transformers (quartiles) |",
+        "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     for timing in timings:
         setting = timing.setting
+        network, decoding = (f"{timing.stages[name]:.1f}" if timing.stages else "" for name in ("network", "decoding"))
         ratio = "{1:.1f} ({0:.1f} to {2:.1f})".format(*timing.ratios) if timing.ratios else ""
         lines.append(
             f"| {setting.height}x{setting.width} | {setting.batch} | {setting.max_keypoints} | {setting.threads} "
-            f"| {timing.name} | {timing.milliseconds:.1f} | {ratio} |"
+            f"| {timing.name} | {timing.milliseconds:.1f} | {network} | {decoding} | {ratio} |"
         )
     return "\n".join(lines) + "\n"
 

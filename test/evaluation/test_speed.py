@@ -34,6 +34,8 @@ def test_benchmark_times_all_contestants(tmp_path, capsys) -> None:
     assert len(timings) == len(settings) * len(names)
     for timing in timings:
         assert timing["milliseconds"] > 0
+        ours = {"preprocessing", "network", "decoding"} if timing["name"].startswith("ours") else set()
+        assert timing["stages"].keys() == ours and all(value > 0 for value in timing["stages"].values())
         if "transformers" in names:
             assert timing["ratios"] == sorted(timing["ratios"])
     assert (tmp_path / "speed.png").is_file() == bool(find_spec("matplotlib"))
