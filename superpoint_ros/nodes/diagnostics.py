@@ -39,6 +39,16 @@ def silence(snapshot: Snapshot, stale_after: float, what: str) -> tuple[bytes, s
     return None
 
 
+def flow(snapshot: Snapshot, items: str, done: str = "processed") -> dict[str, object]:
+    """Return rates and numbers of the images or frames that came, and of those that were processed."""
+    return {
+        "rate received [Hz]": f"{snapshot.rates['received']:.1f}",
+        f"rate {done} [Hz]": f"{snapshot.rates['processed']:.1f}",
+        f"{items} received": snapshot.totals["received"],
+        f"{items} {done}": snapshot.totals["processed"],
+    }
+
+
 def latencies(snapshot: Snapshot) -> dict[str, str]:
     """Return the percentiles of all stages, in milliseconds."""
     return {

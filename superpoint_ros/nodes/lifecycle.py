@@ -39,7 +39,7 @@ class ManagedNode(LifecycleNode, ABC, Generic[Settings]):
     ----------
     settings : NodeParameters
         The present values.
-    condition : {"unconfigured", "inactive", "active"}
+    condition : {"unconfigured", "inactive", "active", "finalized"}
         The primary state that the node is in, or came from.
     failure : str
         Why the node could not be configured or had to give up; empty if neither happened.
@@ -144,6 +144,7 @@ class ManagedNode(LifecycleNode, ABC, Generic[Settings]):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release everything, whatever the state."""
         self.release()
+        self.condition = "finalized"
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -155,7 +156,7 @@ class ManagedNode(LifecycleNode, ABC, Generic[Settings]):
 
     def _check_changes(self, changes: Sequence[Parameter[Any]]) -> SetParametersResult:
         known = declarations(self.settings)
-        is_configured = self.condition != "unconfigured"
+        is_configured = self.condition in ("inactive", "active")
         for name in (change.name for change in changes if is_configured and change.name in known):
             if not known[name].live:
                 reason = f"{name} takes effect at configure: deactivate and clean up the node before changing it"

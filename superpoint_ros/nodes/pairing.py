@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
 _CAPACITY = 20  # items that wait for a partner, per side
-
-
-def nanoseconds(header: Any) -> int:
-    """Return the stamp of a std_msgs/Header."""
-    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
 
 
 class Pairing(Generic[Item]):

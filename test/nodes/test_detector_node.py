@@ -298,6 +298,14 @@ def test_bad_weights_fail_configure_with_one_sentence_and_good_ones_recover(
 def test_waits_for_a_lifecycle_manager_without_autostart(start_node: Callable[..., NodeProcess], probe: Probe) -> None:
     node = start_node("detector", {**MODEL, "autostart": False}, "-r", "__node:=patient")
     assert probe.state("patient") == "unconfigured"
+    diagnostics = probe.collect(DiagnosticArray, "/diagnostics")
+    assert probe.change_state("patient", "shutdown") and probe.state("patient") == "finalized"
+
+    def says_finalized() -> bool:
+        status = latest_status(diagnostics, "patient: model")
+        return status is not None and status.message == values(status)["state"] == "finalized"
+
+    probe.wait_until(says_finalized, "diagnostics of a node that was shut down")
     assert node.stop() == 0
     assert "Traceback" not in node.output
 

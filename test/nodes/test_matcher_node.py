@@ -263,7 +263,7 @@ def test_diagnostics_tell_rates_latencies_and_the_last_result(
     found = values(latest_status(matcher.diagnostics, "matcher: camera"))
     assert found["keypoint topic"] == "/camera/keypoints" and found["matches in the last frame"] == "60"
     assert float(found["matching p50 [ms]"]) <= float(found["matching p99 [ms]"])
-    node = latest_status(matcher.diagnostics, "matcher: matcher")
+    node = latest_status(matcher.diagnostics, "matcher: node")
     assert node.level == DiagnosticStatus.OK and values(node)["mode"] == "consecutive"
 
 

@@ -21,6 +21,8 @@ from superpoint_ros.msg import KeypointArray
 
 from ..calibration import Calibration
 from ..qos import overridable
+from ..rare_warnings import RareWarnings
+from ..stamps import seconds
 from ..stream_statistics import StreamStatistics
 from ..subscription import AdoptingSubscription
 from .masks import Mask, MaskError
@@ -34,7 +36,6 @@ _MESSAGE_TYPES = {"raw": ("image_raw", Image), "compressed": ("image_raw/compres
 # Images the middleware keeps. "latest" empties it at once, but for moments in which another callback keeps the
 # executor; "all" makes it wait for the model.
 _DEPTHS = {"latest": 10, "all": 100}
-_WARNING_PERIOD = 5.0  # seconds between two warnings about the same camera
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,8 @@ class Camera:
         Where keypoints may lie.
     statistics : StreamStatistics
         Since the camera was made.
+    warn : callable
+        Logs a warning about this camera, unless there was one just now.
     calibration : Calibration
         From camera_info.
     subscription : AdoptingSubscription or None
@@ -110,12 +113,12 @@ class Camera:
         self.image_size: tuple[int, int] | None = None
         self.mask: Mask | None = None
         self.statistics = StreamStatistics()
+        self.warn = RareWarnings(node)
         self.subscription: AdoptingSubscription[Any] | None = None
         self._node = node
         self._parameters = parameters
         self._offer = offer
         self._limiter = RateLimiter()
-        self._last_warning = -_WARNING_PERIOD
         topic, self._message_type = _MESSAGE_TYPES[parameters().image_transport]
         self._topic = f"{name}/{topic}"
         self.image_topic: str = node.resolve_topic_name(self._topic)
@@ -167,13 +170,6 @@ class Camera:
         message.data = array.array("B", overlay.tobytes())
         self._overlay.publish(message)
 
-    def warn(self, text: str) -> None:
-        """Log a warning about this camera, unless there was one just now."""
-        now = time.monotonic()
-        if now - self._last_warning >= _WARNING_PERIOD:
-            self._last_warning = now
-            self._node.get_logger().warning(text)
-
     def drop_malformed(self, error: images.ImageError) -> None:
         """Count and report an image that is none."""
         self.statistics.count("malformed")
@@ -187,8 +183,7 @@ class Camera:
 
     def _receive(self, message: Image | CompressedImage) -> None:
         parameters, arrival = self._parameters(), time.monotonic()
-        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9  # rclpy's Time refuses negative ones
-        self.statistics.received(stamp, now=self._node.get_clock().now().nanoseconds * 1e-9)
+        self.statistics.received(seconds(message.header), now=self._node.get_clock().now().nanoseconds * 1e-9)
         try:
             images.check(message)
         except images.ImageError as error:

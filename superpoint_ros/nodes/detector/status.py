@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from ..diagnostics import ERROR, OK, WARN, latencies, silence, status
+from ..diagnostics import ERROR, OK, WARN, flow, latencies, silence, status
 from ..stream_statistics import Snapshot
 from .camera import Camera
 from .parameters import DetectorParameters
@@ -43,14 +43,11 @@ def camera_status(name: str, camera: Camera, parameters: DetectorParameters) -> 
         The limits.
     """
     snapshot = camera.statistics.snapshot()
-    totals, rates = snapshot.totals, snapshot.rates
+    totals = snapshot.totals
     values: dict[str, object] = {
         "image topic": camera.image_topic,
         "image size [px]": "{} x {}".format(*camera.image_size) if camera.image_size else "unknown",
-        "rate received [Hz]": f"{rates['received']:.1f}",
-        "rate processed [Hz]": f"{rates['processed']:.1f}",
-        "images received": totals["received"],
-        "images processed": totals["processed"],
+        **flow(snapshot, "images"),
         "dropped: overload": totals["overload"],
         "dropped: max_rate": totals["rate limit"],
         "dropped: malformed": totals["malformed"],
@@ -86,12 +83,12 @@ def _verdict(camera: Camera, snapshot: Snapshot, parameters: DetectorParameters)
 def _drops(snapshot: Snapshot) -> list[tuple[bytes, str]]:
     findings, recent = [], snapshot.recent
     if recent["failed"]:
-        findings.append((ERROR, f"{recent['failed']} images failed: {snapshot.failure}"))
+        findings.append((ERROR, f"images failed: {recent['failed']} ({snapshot.failure})"))
     if recent["malformed"]:
-        findings.append((WARN, f"{recent['malformed']} malformed images, see the log"))
+        findings.append((WARN, f"malformed images: {recent['malformed']}, see the log"))
     if recent["missing"]:
-        reason = "images missing between stamps: lost on the way (docs/transport.md) or never sent"
-        findings.append((WARN, f"{recent['missing']} {reason}"))
+        reason = "lost on the way (docs/transport.md) or never sent"
+        findings.append((WARN, f"images missing between stamps: {recent['missing']}, {reason}"))
     return findings
 
 
@@ -101,6 +98,8 @@ def _limits_crossed(snapshot: Snapshot, parameters: DetectorParameters) -> list[
     if snapshot.recent["unwatched"]:
         return findings
     rate = snapshot.rates["processed"]
+    if rate == 0 and snapshot.rates["overload"] > 0:
+        findings.append((WARN, "images come, but the model has not finished one for seconds"))
     for level, limit in ((ERROR, parameters.error_below_rate), (WARN, parameters.warn_below_rate)):
         if rate < limit:
             findings.append((level, f"{rate:.1f} Hz published, below the limit of {limit:g} Hz"))

@@ -24,12 +24,13 @@ from superpoint_ros.msg import KeypointArray, KeypointMatches
 from .. import keypoint_messages, match_messages
 from ..calibration import Calibration
 from ..qos import overridable
+from ..rare_warnings import RareWarnings
+from ..stamps import seconds
 from ..stream_statistics import StreamStatistics
 from .background import Background
 from .parameters import MatcherParameters
 
 _DEPTH = 10  # keypoint messages the middleware keeps
-_WARNING_PERIOD = 5.0  # seconds between two warnings about the same stream
 
 
 class KeypointsError(ValueError):
@@ -98,7 +99,7 @@ class MatchStream(ABC):
         self._node = node
         self._parameters = parameters
         self._place = place
-        self._last_warning = -_WARNING_PERIOD
+        self._warn = RareWarnings(node)
         self._topics = [f"{camera}/keypoints" for camera in cameras]
         self.keypoint_topics = [node.resolve_topic_name(topic) for topic in self._topics]
         self._subscriptions: list[Any] = []
@@ -274,8 +275,7 @@ class MatchStream(ABC):
         return bool(self._overlay.get_subscription_count() > 0)
 
     def _count_arrival(self, header: Header) -> None:
-        stamp = header.stamp.sec + header.stamp.nanosec * 1e-9  # rclpy's Time refuses negative ones
-        self.statistics.received(stamp, now=self._node.get_clock().now().nanoseconds * 1e-9)
+        self.statistics.received(seconds(header), now=self._node.get_clock().now().nanoseconds * 1e-9)
 
     def _count(self, side: int, event: Any) -> None:
         if side == 0:
@@ -284,9 +284,3 @@ class MatchStream(ABC):
     def _fail(self, reason: str) -> None:
         self.statistics.failed(reason)
         self._warn(reason)
-
-    def _warn(self, text: str) -> None:
-        now = time.monotonic()
-        if now - self._last_warning >= _WARNING_PERIOD:
-            self._last_warning = now
-            self._node.get_logger().warning(text)

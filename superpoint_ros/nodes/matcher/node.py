@@ -71,7 +71,7 @@ class Matcher(ManagedNode[MatcherParameters]):
         """Describe the node."""
         settings = self.settings
         values = {"mode": settings.mode, "backend": self._backend, "estimate": settings.estimate}
-        return "matcher", self._device, {**values}
+        return "node", self._device, {**values}
 
     def reports(self, name: str) -> list[DiagnosticStatus]:
         """Describe the streams."""

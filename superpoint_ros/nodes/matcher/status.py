@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from ..diagnostics import ERROR, OK, WARN, latencies, silence, status
+from ..diagnostics import ERROR, OK, WARN, flow, latencies, silence, status
 from ..stream_statistics import Snapshot
 from .match_stream import MatchStream
 
@@ -12,13 +12,10 @@ from .match_stream import MatchStream
 def stream_status(name: str, stream: MatchStream, stale_after: float) -> DiagnosticStatus:
     """Describe one stream of the active node `name` since the last time; it is stale after so many seconds."""
     snapshot = stream.statistics.snapshot()
-    totals, rates = snapshot.totals, snapshot.rates
+    totals = snapshot.totals
     values: dict[str, object] = {
         "keypoint topic": ", ".join(stream.keypoint_topics),
-        "rate received [Hz]": f"{rates['received']:.1f}",
-        "rate matched [Hz]": f"{rates['processed']:.1f}",
-        "frames received": totals["received"],
-        "frames matched": totals["processed"],
+        **flow(snapshot, "frames", done="matched"),
         "dropped: malformed": totals["malformed"],
         "dropped: cannot be matched": totals["failed"],
         "missing: gaps between stamps": totals["missing"],
@@ -39,9 +36,9 @@ def _verdict(stream: MatchStream, snapshot: Snapshot, stale_after: float) -> tup
     if stale := silence(snapshot, stale_after, f"keypoints on {topics}"):
         return stale
     if recent["failed"]:
-        return ERROR, f"{recent['failed']} frames could not be matched: {snapshot.failure}"
+        return ERROR, f"frames that could not be matched: {recent['failed']} ({snapshot.failure})"
     if recent["malformed"]:
-        return WARN, f"{recent['malformed']} malformed messages, see the log"
+        return WARN, f"malformed messages: {recent['malformed']}, see the log"
     if stream.calibration_problem:
         return WARN, f"no essential matrix: {stream.calibration_problem}"
     if stream.unpaired and recent["received"] and not recent["processed"]:

@@ -11,7 +11,8 @@ from rclpy.lifecycle import LifecycleNode
 
 from superpoint_ros.matching import Trails
 
-from ..pairing import Pairing, nanoseconds
+from ..pairing import Pairing
+from ..stamps import nanoseconds
 from .match_stream import Frame, MatchStream
 from .parameters import MatcherParameters
 

@@ -18,8 +18,9 @@ from superpoint_ros.odometry import KeypointFrame, OdometryCamera, Rectifier, mo
 
 from ..calibration import camera_model
 from ..keypoint_messages import Keypoints, from_message
-from ..pairing import Pairing, nanoseconds
+from ..pairing import Pairing
 from ..qos import overridable
+from ..stamps import nanoseconds
 from .parameters import OdometryParameters
 
 _KEYPOINTS_DEPTH = 20

@@ -13,14 +13,13 @@ from superpoint_ros.odometry import Odometry, OdometryCamera, State, Update
 
 from ..lifecycle import ManagedNode
 from ..node_process import run_node
-from ..pairing import nanoseconds
+from ..rare_warnings import RareWarnings
+from ..stamps import nanoseconds, seconds
 from ..stream_statistics import StreamStatistics
 from .input import Arrival, InputError, OdometryInput
 from .outputs import OdometryOutputs
 from .parameters import OdometryParameters
 from .status import stream_status
-
-_WARNING_PERIOD = 5.0  # seconds
 
 
 class OdometryNode(ManagedNode[OdometryParameters]):
@@ -34,7 +33,7 @@ class OdometryNode(ManagedNode[OdometryParameters]):
         super().__init__("odometry", OdometryParameters)
         self._input: OdometryInput | None = None
         self._outputs: OdometryOutputs | None = None
-        self._last_warning = -_WARNING_PERIOD
+        self._warn = RareWarnings(self)
         self._forget()
 
     # Lifecycle
@@ -75,13 +74,12 @@ class OdometryNode(ManagedNode[OdometryParameters]):
     # Frames
 
     def _count_arrival(self, header: Header) -> None:
-        self._statistics.received(nanoseconds(header) * 1e-9, now=self.get_clock().now().nanoseconds * 1e-9)
+        self._statistics.received(seconds(header), now=self.get_clock().now().nanoseconds * 1e-9)
 
     def _process(self, arrival: Arrival) -> None:
         began, stamp = time.monotonic(), nanoseconds(arrival.header)
         if stamp < self._newest:
-            seconds = (self._newest - stamp) * 1e-9
-            self.get_logger().info(f"stamps went back by {seconds:.3f} s: everything starts anew")
+            self.get_logger().info(f"stamps went back by {(self._newest - stamp) * 1e-9:.3f} s: everything starts anew")
             self._forget()
         odometry = self._odometry_for(arrival)
         self._newest = stamp
@@ -125,16 +123,13 @@ class OdometryNode(ManagedNode[OdometryParameters]):
     def _drop(self, error: Exception) -> None:
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         self._statistics.failed(reason)
-        now = time.monotonic()
-        if now - self._last_warning >= _WARNING_PERIOD:
-            self._last_warning = now
-            self.get_logger().warning(f"frame dropped: {reason}")
+        self._warn(f"frame dropped: {reason}")
 
     # Diagnostics
 
     def details(self) -> tuple[str, str, dict[str, object]]:
         """Describe the node."""
-        return "odometry", "none", {"kind": "stereo" if len(self.settings.cameras) == 2 else "one camera"}
+        return "node", "none", {"kind": "stereo" if len(self.settings.cameras) == 2 else "one camera"}
 
     def reports(self, name: str) -> list[DiagnosticStatus]:
         """Describe the poses."""

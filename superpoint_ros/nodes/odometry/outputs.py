@@ -17,6 +17,7 @@ from superpoint_ros.geometry.pose import Pose, rotation_vector
 from superpoint_ros.odometry import Update
 
 from ..pose_messages import cloud_message, pose_message
+from ..stamps import seconds
 from .parameters import OdometryParameters
 
 try:
@@ -82,7 +83,7 @@ class OdometryOutputs:
         message = Odometry(header=stamped, child_frame_id=header.frame_id)
         message.pose.pose = pose_message(pose)
         message.pose.covariance = self._covariance(pose, update).ravel()
-        self._add_velocity(message, header.stamp.sec + header.stamp.nanosec * 1e-9, pose)
+        self._add_velocity(message, seconds(header), pose)
         self._poses.publish(message)
         self._path.append(PoseStamped(header=stamped, pose=message.pose.pose))
         if self._broadcaster is not None and header.frame_id:

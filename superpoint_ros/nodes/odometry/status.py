@@ -6,7 +6,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from superpoint_ros.odometry import State
 
-from ..diagnostics import ERROR, OK, WARN, latencies, silence, status
+from ..diagnostics import ERROR, OK, WARN, flow, latencies, silence, status
 from ..stream_statistics import Snapshot
 from .input import OdometryInput
 
@@ -37,14 +37,11 @@ def stream_status(
     values : dict
         More to tell.
     """
-    totals, rates = snapshot.totals, snapshot.rates
+    totals = snapshot.totals
     values = {
         **values,
         "keypoint topic": ", ".join(keypoints.topics),
-        "rate received [Hz]": f"{rates['received']:.1f}",
-        "rate processed [Hz]": f"{rates['processed']:.1f}",
-        "frames received": totals["received"],
-        "frames processed": totals["processed"],
+        **flow(snapshot, "frames"),
         "dropped: cannot be used": totals["failed"],
         "dropped: no partner": keypoints.unpaired,
         "missing: gaps between stamps": totals["missing"],
@@ -59,7 +56,7 @@ def _verdict(keypoints: OdometryInput, state: State, snapshot: Snapshot, stale_a
     if stale := silence(snapshot, stale_after, f"keypoints on {keypoints.topics[0]}"):
         return stale
     if snapshot.recent["failed"]:
-        return ERROR, f"{snapshot.recent['failed']} frames cannot be used: {snapshot.failure}"
+        return ERROR, f"frames that cannot be used: {snapshot.recent['failed']} ({snapshot.failure})"
     if len(keypoints.topics) == 2 and not snapshot.rates["processed"]:
         return ERROR, f"no pairs: nothing on {keypoints.topics[1]}, or stamps that differ by more than sync_slop"
     return _VERDICTS[state]

@@ -1,0 +1,44 @@
+"""What the detector says about a camera's stream, from what was counted; no processes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scripts/ros_env python -m pytest")
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from node_testing import values
+
+from superpoint_ros.nodes.detector.parameters import DetectorParameters
+from superpoint_ros.nodes.detector.status import camera_status
+from superpoint_ros.nodes.stream_statistics import Event, StreamStatistics
+
+OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
+
+
+@pytest.mark.parametrize(
+    ("events", "level", "message"),
+    [
+        (["processed"] * 3, OK, "3.0 Hz"),
+        (["processed", "overload", "overload"], OK, "1.0 Hz"),
+        (["overload"] * 3, WARN, "images come, but the model has not finished one for seconds"),
+        (["unwatched"] * 3, OK, "idle: nobody subscribes to keypoints or overlay"),
+        (["malformed", "processed"], WARN, "malformed images: 1, see the log"),
+        ([], STALE, "no image on /eye/image_raw yet"),
+    ],
+)
+def test_what_becomes_of_images_decides_the_verdict(events: list[Event], level: bytes, message: str) -> None:
+    seconds = 0.0
+    statistics = StreamStatistics(clock=lambda: seconds)
+    for event in events:
+        statistics.received(stamp=0.0, now=0.0)
+        statistics.count(event)
+    seconds = 1.0
+    camera = SimpleNamespace(
+        name="eye", image_topic="/eye/image_raw", image_size=None, subscription=None, statistics=statistics
+    )
+    status = camera_status("detector", camera, DetectorParameters())  # type: ignore[arg-type]
+    assert (status.name, status.hardware_id, status.level, status.message) == ("detector: eye", "eye", level, message)
+    assert values(status)["images received"] == str(len(events))
