@@ -13,10 +13,17 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry, Path
 from node_testing import latest_status, values
+from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from superpoint_ros.msg import KeypointArray
 
+from superpoint_ros.geometry.pose import Pose
 from superpoint_ros.nodes.pose_messages import pose_from_message
+
+try:
+    import tf2_ros
+except ImportError:  # not among the wheels
+    tf2_ros = None
 
 LARGEST_ERROR = 0.05
 """Metres between estimated and true position, on a way of about half a metre."""
@@ -42,6 +49,8 @@ def test_a_simulated_stereo_camera_is_followed(probe, start_node):
     paths, clouds = probe.collect(Path, "path"), probe.collect(PointCloud2, "landmarks")
     truth = probe.collect(PoseStamped, "ground_truth/pose")
     reports = probe.collect(DiagnosticArray, "/diagnostics")
+    transforms = tf2_ros.Buffer() if tf2_ros else None
+    listener = tf2_ros.TransformListener(transforms, probe) if tf2_ros else None
     cameras = ["left", "right"]
     odometry = start_node("odometry", {"cameras": cameras})
     start_node("detector", {"cameras": cameras, "frame_policy": "all", "max_keypoints": 500})
@@ -72,6 +81,8 @@ def test_a_simulated_stereo_camera_is_followed(probe, start_node):
     way = np.linalg.norm(_position(truth[-1].pose) - _position(truth[0].pose))
     assert way > 3 * LARGEST_ERROR, "or standing still would pass"
     assert (poses[-1].header.frame_id, poses[-1].child_frame_id) == ("odom", "left_optical_frame")
+    if listener is not None:
+        _check_transform(probe, transforms, poses[-1])
     covariance = np.reshape(poses[-1].pose.covariance, (6, 6))
     assert (np.linalg.eigvalsh(covariance) > 0).all()
     assert paths[-1].poses
@@ -83,6 +94,19 @@ def test_a_simulated_stereo_camera_is_followed(probe, start_node):
     )
     assert odometry.stop() == 0
     assert "Traceback" not in odometry.output
+
+
+def _check_transform(probe, transforms, pose):
+    """tf2 says of the camera at the moment of a pose what the pose says."""
+    frames_and_time = pose.header.frame_id, pose.child_frame_id, Time.from_msg(pose.header.stamp)
+    probe.wait_until(lambda: transforms.can_transform(*frames_and_time), "the transform")
+    found = transforms.lookup_transform(*frames_and_time).transform
+    transform = Pose.from_quaternion(_numbers(found.translation), _numbers(found.rotation))
+    np.testing.assert_allclose(transform.matrix, pose_from_message(pose.pose.pose).matrix, atol=1e-9)
+
+
+def _numbers(message):
+    return [getattr(message, name) for name in message.get_fields_and_field_types()]
 
 
 def test_a_bad_parameter_takes_one_line(start_node):
