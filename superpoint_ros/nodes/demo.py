@@ -21,22 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import rclpy
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from rclpy.time import Time
-from sensor_msgs.msg import Image
 from tqdm import tqdm
-
-from superpoint_ros.msg import KeypointArray
 
 from .camera_player.sources import CameraDevice, SourceError, open_source, silence_opencv
 from .child_process import ChildProcess
+from .demo_recorder import Recorder
 from .fast_dds import profile_environment
 
 PACKAGE = "superpoint_ros"
@@ -44,90 +38,10 @@ PROFILE = Path("config", "fastdds.xml")
 
 STARTUP_LIMIT = 120.0
 """Seconds for loading the model and for the first keypoints."""
-QUIET_TIME = 1.0
-"""Seconds without keypoints after which the last image counts as processed."""
-OVERLAYS = 15
-"""Overlays received before unsubscribing; drawing them costs the detector time."""
 
 
 class DemoError(Exception):
     """The demo cannot go on; the message says why."""
-
-
-class Recorder:
-    """Subscribes to everything the detector publishes and keeps what the summary needs.
-
-    Attributes
-    ----------
-    arrivals : list of float
-        When keypoints arrived, in seconds of the monotonic clock.
-    latencies : list of float
-        Milliseconds from the stamp of the image to the arrival of its keypoints.
-    counts : list of int
-        Keypoints per message.
-    newest : KeypointArray or None
-        The last one received.
-    overlay : sensor_msgs.msg.Image or None
-        The last one received.
-    model : dict
-        What the detector says about its model on /diagnostics.
-    failure : str
-        What it says is wrong with it; empty if nothing.
-    """
-
-    def __init__(self, node: Node, namespace: str) -> None:
-        self.arrivals: list[float] = []
-        self.latencies: list[float] = []
-        self.counts: list[int] = []
-        self.newest: KeypointArray | None = None
-        self.overlay: Image | None = None
-        self.model: dict[str, str] = {}
-        self.failure = ""
-        self._node = node
-        self._status_name = f"{namespace.lstrip('/')}/detector: model"
-        self._overlays = 0
-        self._keypoints = node.create_subscription(
-            KeypointArray, f"{namespace}/camera/keypoints", self._on_keypoints, 100
-        )
-        self._drawings = node.create_subscription(Image, f"{namespace}/camera/keypoints_image", self._on_overlay, 1)
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-
-    def is_connected(self) -> bool:
-        """Whether the detector publishes."""
-        return all(topic.get_publisher_count() > 0 for topic in (self._keypoints, self._drawings))
-
-    def has_keypoints(self) -> bool:
-        """Whether any keypoints arrived."""
-        return bool(self.arrivals)
-
-    def is_complete(self) -> bool:
-        """Whether nothing more is to be expected from a detector that gets no more images."""
-        return bool(self.model) and time.monotonic() - self.arrivals[-1] > QUIET_TIME
-
-    def rate(self) -> float:
-        """Keypoint messages per second; 0 with less than two."""
-        if len(self.arrivals) < 2:
-            return 0.0
-        return (len(self.arrivals) - 1) / (self.arrivals[-1] - self.arrivals[0])
-
-    def _on_keypoints(self, message: KeypointArray) -> None:
-        age = self._node.get_clock().now() - Time.from_msg(message.header.stamp)
-        self.arrivals.append(time.monotonic())
-        self.latencies.append(age.nanoseconds * 1e-6)
-        self.counts.append(len(message.x))
-        self.newest = message
-
-    def _on_overlay(self, message: Image) -> None:
-        self.overlay = message
-        self._overlays += 1
-        if self._overlays == OVERLAYS:
-            self._node.destroy_subscription(self._drawings)
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name == self._status_name:
-                self.failure = status.message if status.level == DiagnosticStatus.ERROR else ""
-                self.model = {item.key: item.value for item in status.values}
 
 
 @dataclass
@@ -203,7 +117,8 @@ def run(options: argparse.Namespace, interrupted: threading.Event) -> tuple[dict
         print(f"demo: the detector ended with code {detector.exit_code}", file=sys.stderr)
     if recorder.overlay is None:
         raise DemoError("the detector published keypoints but no overlay")
-    return summarise(options, recorder, published), _png(recorder.overlay)
+    counts = {"frames_published": published, "frames_dropped": published - len(recorder.arrivals)}
+    return {"source": options.source, **counts, **recorder.summary()}, recorder.overlay_png()
 
 
 def _play(watch: Watch, duration: float) -> None:
@@ -219,27 +134,6 @@ def _play(watch: Watch, duration: float) -> None:
                 refresh=False,
             )
             bar.update(min(time.monotonic() - start, duration) - bar.n)
-
-
-def summarise(options: argparse.Namespace, recorder: Recorder, published: int) -> dict[str, Any]:
-    """Return the content of summary.json."""
-    assert recorder.newest is not None, "there are keypoints"
-    p50, p95, p99 = (round(float(value), 2) for value in np.percentile(recorder.latencies, (50, 95, 99)))
-    processed = len(recorder.arrivals)
-    return {
-        "source": options.source,
-        "image_size": [recorder.newest.width, recorder.newest.height],
-        "frames_published": published,
-        "frames_processed": processed,
-        "frames_dropped": published - processed,
-        "keypoints_mean": round(float(np.mean(recorder.counts)), 1),
-        "rate_hz": round(recorder.rate(), 2),
-        "latency_ms": {"p50": p50, "p95": p95, "p99": p99},
-        "device": recorder.model.get("device", "unknown"),
-        "backend": recorder.model.get("backend", "unknown"),
-        "precision": recorder.model.get("precision", "unknown"),
-        "model": recorder.newest.model,
-    }
 
 
 def node_command(executable: str, namespace: str, parameters: Mapping[str, object]) -> list[str]:
@@ -274,12 +168,6 @@ def _frames_published(player: ChildProcess) -> int:
 def _last_words(process: ChildProcess) -> str:
     lines = process.log().splitlines()[-15:]
     return f"the end of the {process.name}'s output:\n" + "\n".join(f"    {line}" for line in lines)
-
-
-def _png(overlay: Image) -> bytes:
-    rows = np.asarray(overlay.data, np.uint8).reshape(overlay.height, overlay.step)
-    image = rows[:, : 3 * overlay.width].reshape(overlay.height, overlay.width, 3)
-    return cv2.imencode(".png", image[:, :, ::-1] if overlay.encoding == "rgb8" else image)[1].tobytes()
 
 
 def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
