@@ -36,6 +36,7 @@ from .landmark_map import UNKNOWN, KeyFrame, LandmarkMap, LocalMap, unknown
 from .settings import OdometrySettings
 
 _NEIGHBOURS = 8  # key frames that make the local map and are adjusted together
+_ANCHORS = 8  # older ones that see the same landmarks and hold these in place
 _LEAST_TO_RELOCALISE = 30  # matches: more than to track, because no motion vouches for the place
 _RELOCALISATION_TRIALS = 20  # key frames compared with one lost frame
 _NEW_VIEW = 0.6  # share of the key frame's landmarks still seen, below which a frame becomes the next one
@@ -166,10 +167,10 @@ class Odometry:
         pose, is_key_frame = estimate.pose, self._deserves_key_frame(estimate)
         if is_key_frame:
             self._insert(frame, pose, landmarks)
-            window = self.map.neighbours(self.map.key_frames[-1], _NEIGHBOURS)
+            window = self.map.neighbours(self.map.key_frames[-1], _NEIGHBOURS + _ANCHORS)
             if len(window) > 1:
-                fixed = 1 if self.camera.baseline or len(window) == 2 else 2  # the second one holds the scale
-                self.map.optimise(window, fixed, LARGEST_ERROR)
+                least = 1 if self.camera.baseline or len(window) == 2 else 2  # the second one holds the scale
+                self.map.optimise(window, max(least, len(window) - _NEIGHBOURS), LARGEST_ERROR)
             self._refer_to(self.map.key_frames[-1])
             pose = self.map.key_frames[-1].pose
         return Update(State.TRACKING, pose, estimate.covariance, int(estimate.inliers.sum()), is_key_frame)
