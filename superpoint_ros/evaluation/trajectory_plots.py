@@ -21,13 +21,16 @@ def plot_trajectories(path: Path, sequences: List[Sequence], results: List[Odome
     rows = -(-len(sequences) // _COLUMNS)
     figure = Figure(figsize=(3.2 * min(len(sequences), _COLUMNS), 3.1 * rows), layout="constrained")
     grid = figure.subplots(rows, min(len(sequences), _COLUMNS), squeeze=False).ravel()
+    colors = {name: f"C{index}" for index, name in enumerate(dict.fromkeys(result.detector for result in results))}
     for axes, sequence in zip(grid, sequences):
         true = np.array([pose.position for _, pose in sequence.truth])
         axes.plot(true[:, 0], true[:, 1], "k", linewidth=3, alpha=0.3, label="truth")
         for result in results:
             if (result.sequence, result.mode) == (sequence.name, mode) and len(result.estimated) > 2:
                 aligned = align(sequence, result)
-                axes.plot(aligned[:, 0], aligned[:, 1], linewidth=1, label=result.detector)
+                axes.plot(
+                    aligned[:, 0], aligned[:, 1], color=colors[result.detector], linewidth=1, label=result.detector
+                )
         axes.set(title=sequence.name, aspect="equal")
         axes.margins(0.1)
         axes.grid(alpha=0.3)
