@@ -8,7 +8,7 @@ from pathlib import Path
 PANELS = {
     "detector loss": ("metrics.csv", ("detector",)),
     "descriptor loss": ("metrics.csv", ("descriptor",)),
-    "distance to labels (px)": ("metrics.csv", ("distance",)),
+    "training: distances (px)": ("metrics.csv", ("distance", "reprojection_distance")),
     "homography accuracy": ("validation.csv", ("homography_1px", "homography_3px", "homography_5px")),
     "matching accuracy": ("validation.csv", ("matching_1px", "matching_3px", "matching_5px")),
     "localisation error (px)": ("validation.csv", ("localisation",)),
@@ -38,6 +38,6 @@ def plot_run(folder: Path) -> None:
                 axes.plot(columns["step"], columns[name], label=name)
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)
-        if len(names) > 1 and columns:
+        if len(axes.lines) > 1:
             axes.legend()
     figure.savefig(folder / "learning_curve.png", dpi=100)

@@ -23,7 +23,7 @@ OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticS
     [
         (["processed"] * 3, OK, "3.0 Hz"),
         (["processed", "overload", "overload"], OK, "1.0 Hz"),
-        (["overload"] * 3, WARN, "images come, but the model has not finished one for seconds"),
+        (["overload"] * 3, WARN, "images come, but the model has finished none of late"),
         (["unwatched"] * 3, OK, "idle: nobody subscribes to keypoints or overlay"),
         (["malformed", "processed"], WARN, "malformed images: 1, see the log"),
         ([], STALE, "no image on /eye/image_raw yet"),

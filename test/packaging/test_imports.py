@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "matching": LIBRARY,
     "simulation": LIBRARY,
     "odometry": LIBRARY,
-    "training": LIBRARY | {"simulation"},
+    "training": LIBRARY,
     "bags": LIBRARY | {"images"},
     "evaluation": WITHOUT_ROS,
     "nodes": WITHOUT_ROS | {"msg"},

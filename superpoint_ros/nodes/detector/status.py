@@ -99,7 +99,7 @@ def _limits_crossed(snapshot: Snapshot, parameters: DetectorParameters) -> list[
         return findings
     rate = snapshot.rates["processed"]
     if rate == 0 and snapshot.rates["overload"] > 0:
-        findings.append((WARN, "images come, but the model has not finished one for seconds"))
+        findings.append((WARN, "images come, but the model has finished none of late"))
     for level, limit in ((ERROR, parameters.error_below_rate), (WARN, parameters.warn_below_rate)):
         if rate < limit:
             findings.append((level, f"{rate:.1f} Hz published, below the limit of {limit:g} Hz"))
