@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,7 @@ def make_contestants(
     """
     torch.set_num_threads(setting.threads)
     cv2.setNumThreads(setting.threads)
-    options = DetectionOptions.from_config(checkpoint.config)
-    options = DetectionOptions(**{**asdict(options), "max_keypoints": setting.max_keypoints})
+    options = replace(DetectionOptions.from_config(checkpoint.config), max_keypoints=setting.max_keypoints)
 
     def ours(backend: str, precision: str) -> Run:
         return SuperPointExtractor(checkpoint, str(device), backend, precision, options)

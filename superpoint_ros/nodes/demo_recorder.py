@@ -12,6 +12,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
+from superpoint_ros import images
 from superpoint_ros.msg import KeypointArray
 
 _QUIET_TIME = 1.0
@@ -94,11 +95,9 @@ class Recorder:
 
     def overlay_png(self) -> bytes:
         """Return the last overlay as the content of a PNG file; to be asked once there is one."""
-        overlay = self.overlay
-        assert overlay is not None, "there is an overlay"
-        rows = np.asarray(overlay.data, np.uint8).reshape(overlay.height, overlay.step)
-        image = rows[:, : 3 * overlay.width].reshape(overlay.height, overlay.width, 3)
-        return cv2.imencode(".png", image[:, :, ::-1] if overlay.encoding == "rgb8" else image)[1].tobytes()
+        assert self.overlay is not None, "there is an overlay"
+        image = cv2.cvtColor(images.to_array(self.overlay), cv2.COLOR_RGB2BGR)
+        return cv2.imencode(".png", image)[1].tobytes()
 
     def _on_keypoints(self, message: KeypointArray) -> None:
         age = self._node.get_clock().now() - Time.from_msg(message.header.stamp)

@@ -268,7 +268,7 @@ def refine(scores: Tensor, image: Tensor, row: Tensor, column: Tensor, subpixel:
 
 def _quadratic_offset(scores: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """Offset (x, y) in [-0.5, 0.5] of the vertex of parabolas through log scores, along each axis."""
-    window = _windows(scores, image, row, column, radius=1).clamp(min=torch.finfo(torch.float32).tiny).log()
+    window = windows(scores, image, row, column, radius=1).clamp(min=torch.finfo(torch.float32).tiny).log()
     center = window[:, 1, 1]
     offset_x = parabola_vertex(window[:, 1, 0], center, window[:, 1, 2])
     return torch.stack((offset_x, parabola_vertex(window[:, 0, 1], center, window[:, 2, 1])), dim=1)
@@ -283,7 +283,7 @@ def parabola_vertex(before: Tensor, center: Tensor, after: Tensor) -> Tensor:
 
 def _soft_argmax_offset(scores: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """Offset (x, y) in [-2, 2] of the centre of mass of the scores in a 5 x 5 window."""
-    window = _windows(scores, image, row, column, _SOFT_ARGMAX_RADIUS)
+    window = windows(scores, image, row, column, _SOFT_ARGMAX_RADIUS)
     steps = torch.arange(-_SOFT_ARGMAX_RADIUS, _SOFT_ARGMAX_RADIUS + 1, device=scores.device).float()
     mass = window.sum((1, 2))
     return torch.stack((window.sum(1) @ steps / mass, window.sum(2) @ steps / mass), dim=1)
@@ -292,8 +292,8 @@ def _soft_argmax_offset(scores: Tensor, image: Tensor, row: Tensor, column: Tens
 _SUBPIXEL_OFFSETS = {"quadratic": _quadratic_offset, "soft_argmax": _soft_argmax_offset}
 
 
-def _windows(scores: Tensor, image: Tensor, row: Tensor, column: Tensor, radius: int) -> Tensor:
-    """Return the (M, 2 * radius + 1, 2 * radius + 1) scores around M pixels; outside the map they are zero."""
+def windows(scores: Tensor, image: Tensor, row: Tensor, column: Tensor, radius: int) -> Tensor:
+    """Return the (M, 2 * radius + 1, 2 * radius + 1) scores around M pixels of the maps; outside they are zero."""
     padded = functional.pad(scores, (radius, radius, radius, radius))
     steps = torch.arange(2 * radius + 1, device=scores.device)
     return padded[image[:, None, None], row[:, None, None] + steps[:, None], column[:, None, None] + steps]

@@ -102,7 +102,9 @@ def make_pairs(
         points = snap_to_maxima(points, corner_response(views, options.snap_sigma), options.snap_radius)
     view_labels = thin_out(points, options.label_distance)
     homographies = from_crop[len(crops) :] @ to_crop[: len(crops)]
-    pair, first, second = _correspondences(view_labels[: len(crops)], to_crop, size, crop_size, options, generator)
+    pair, first, second = _correspondences(
+        view_labels[: len(crops)], to_crop[: len(crops)], from_crop[len(crops) :], size, crop_size, options, generator
+    )
     return PairBatch(augment(views, options.photometric, generator), view_labels, homographies, pair, first, second)
 
 
@@ -118,7 +120,8 @@ def thin_out(points: Tensor, distance: float) -> Tensor:
 
 def _correspondences(
     labels: Tensor,
-    to_crop: Tensor,
+    first_to_crop: Tensor,
+    crop_to_second: Tensor,
     size: tuple[int, int],
     crop_size: tuple[int, int],
     options: PairOptions,
@@ -129,8 +132,8 @@ def _correspondences(
     extent = torch.tensor([size[1] - 1.0, size[0] - 1.0], device=labels.device)
     random = torch.rand(count, wanted, 2, generator=generator, device=labels.device) * extent
     candidates = torch.cat([labels, random], 1)
-    on_crop = warp_points(torch.where(torch.isfinite(candidates), candidates, -1e6), to_crop[:count])
-    in_second = warp_points(on_crop, torch.linalg.inv(to_crop[count:]))
+    on_crop = warp_points(torch.where(torch.isfinite(candidates), candidates, -1e6), first_to_crop)
+    in_second = warp_points(on_crop, crop_to_second)
     visible = torch.isfinite(candidates).all(-1)
     for points, bounds in ((on_crop, crop_size), (in_second, size), (candidates, size)):
         visible &= torch.isfinite(keep_inside(points, bounds, 0.0)).all(-1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..superpoint.config import CELL_SIZE
+from ..superpoint.decoding import windows
 from .homographies import warp_points
 
 _WINDOW_RADIUS = 2  # pixels, of the soft-argmax that decoding computes
@@ -148,26 +149,20 @@ def reprojection_loss(scores: Tensor, points: Correspondences, homographies: Ten
 def _peaks(scores: Tensor, image: Tensor, points: Tensor) -> Tensor:
     """Return the pixels, (M, 2) x and y, of the highest of the (B, H, W) scores around each of `points` (M, 2)."""
     centre = points.round().long()
-    best = _windows(scores, image, centre, _PEAK_RADIUS).flatten(1).argmax(1)
+    best = windows(scores, image, centre[:, 1], centre[:, 0], _PEAK_RADIUS).flatten(1).argmax(1)
     side = 2 * _PEAK_RADIUS + 1
-    return centre + torch.stack([best % side, best // side], 1) - _PEAK_RADIUS
+    peaks = centre + torch.stack([best % side, best // side], 1) - _PEAK_RADIUS
+    limits = torch.tensor([scores.shape[2] - 1, scores.shape[1] - 1], device=scores.device)
+    return peaks.clamp(min=0).minimum(limits)  # where all scores are zero, the first counts, which may lie outside
 
 
 def _centres_of_mass(scores: Tensor, image: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the centres of mass (M, 2) of the scores around `pixels` (M, 2), and the mass (M,)."""
-    window = _windows(scores, image, pixels, _WINDOW_RADIUS) + 1e-6
+    window = windows(scores, image, pixels[:, 1], pixels[:, 0], _WINDOW_RADIUS) + 1e-6
     steps = torch.arange(-_WINDOW_RADIUS, _WINDOW_RADIUS + 1, device=scores.device)
     mass = window.sum((1, 2))
     offset = torch.stack([(window * steps).sum((1, 2)), (window * steps[:, None]).sum((1, 2))], 1)
     return pixels + offset / mass[:, None], mass
-
-
-def _windows(scores: Tensor, image: Tensor, pixels: Tensor, radius: int) -> Tensor:
-    """Return the scores (M, 2 * radius + 1, 2 * radius + 1) around `pixels` (M, 2) of each's image; zero outside."""
-    margin = radius + _PEAK_RADIUS
-    steps = torch.arange(-radius, radius + 1, device=scores.device) + margin
-    x, y = pixels[:, 0, None, None] + steps[None, None, :], pixels[:, 1, None, None] + steps[None, :, None]
-    return functional.pad(scores, (margin,) * 4)[image[:, None, None], y, x]
 
 
 @dataclass(frozen=True)
