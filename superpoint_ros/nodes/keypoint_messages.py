@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,6 +9,8 @@ import numpy.typing as npt
 from std_msgs.msg import Header
 
 from superpoint_ros.msg import KeypointArray
+
+from .message_arrays import packed
 
 if TYPE_CHECKING:  # so that reading messages needs no PyTorch
     from superpoint_ros.superpoint import Features
@@ -75,18 +76,18 @@ def to_message(
     """
     message = KeypointArray(header=header, model=model)
     message.width, message.height = features.image_size
-    message.x = to_array("f", features.keypoints[:, 0])
-    message.y = to_array("f", features.keypoints[:, 1])
-    message.scores = to_array("f", features.scores)
+    message.x = packed("f", features.keypoints[:, 0])
+    message.y = packed("f", features.keypoints[:, 1])
+    message.scores = packed("f", features.scores)
     if publish_descriptors:
         message.descriptor_size = features.descriptors.shape[1]
         if descriptor_type == "int8":
             quantised = np.rint(features.descriptors * np.float32(_INT8_SCALE)).astype(np.int8)
-            message.descriptors_int8 = to_array("b", quantised)
+            message.descriptors_int8 = packed("b", quantised)
         else:
-            message.descriptors = to_array("f", features.descriptors)
+            message.descriptors = packed("f", features.descriptors)
     if bearings is not None:
-        message.bearings = to_array("f", bearings)
+        message.bearings = packed("f", bearings)
     return message
 
 
@@ -123,10 +124,3 @@ def from_message(message: KeypointArray) -> Keypoints:
         model=message.model,
         bearings=bearings.reshape(-1, 3),
     )
-
-
-def to_array(typecode: str, values: npt.NDArray[Any]) -> array[Any]:
-    """Copy an ndarray once, as bytes: assigning a list or an ndarray to a message field converts element by element."""
-    result = array(typecode)
-    result.frombytes(np.ascontiguousarray(values, dtype=typecode).data.cast("B") if values.size else b"")
-    return result

@@ -12,7 +12,7 @@ from superpoint_ros.geometry import Matches
 from superpoint_ros.matching import KINDS, Kind
 from superpoint_ros.msg import KeypointMatches
 
-from .keypoint_messages import to_array
+from .message_arrays import packed
 
 
 class MatchedKeypoints(NamedTuple):
@@ -78,16 +78,16 @@ def to_message(
     """
     message = KeypointMatches(header=header, reference_header=reference_header, model=model, kind=KINDS.index(kind))
     rows, columns = matches.indices.T
-    message.indices0, message.indices1 = to_array("I", rows), to_array("I", columns)
-    message.x0, message.y0 = (to_array("f", values) for values in keypoints0[rows].T)
-    message.x1, message.y1 = (to_array("f", values) for values in keypoints1[columns].T)
-    message.distances = to_array("f", matches.distances)
+    message.indices0, message.indices1 = packed("I", rows), packed("I", columns)
+    message.x0, message.y0 = (packed("f", values) for values in keypoints0[rows].T)
+    message.x1, message.y1 = (packed("f", values) for values in keypoints1[columns].T)
+    message.distances = packed("f", matches.distances)
     if matrix is not None:
         message.estimated = True
         message.matrix = np.ascontiguousarray(matrix, np.float64).ravel()
     if inliers is None:
         inliers = np.full(len(matches), kind == "none")
-    message.inliers = to_array("B", inliers)
+    message.inliers = packed("B", inliers)
     return message
 
 

@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 
 from superpoint_ros.geometry.pose import Pose
 
-from .keypoint_messages import to_array
+from .message_arrays import packed
 
 
 def pose_message(pose: Pose) -> PoseMessage:
@@ -42,5 +42,5 @@ def cloud_message(header: Header, points: npt.NDArray[np.floating]) -> PointClou
         point_step=12,
         row_step=12 * len(values),
         is_dense=True,
-        data=to_array("B", values.view(np.uint8)),
+        data=packed("B", values.view(np.uint8)),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from superpoint_ros.geometry import bearing_vectors
 from superpoint_ros.msg import KeypointArray
 
 from ..calibration import Calibration
+from ..image_messages import TRANSPORTS, image_message
 from ..qos import overridable
 from ..rare_warnings import RareWarnings
 from ..stamps import seconds
@@ -32,7 +32,6 @@ from .rate_limit import RateLimiter
 if TYPE_CHECKING:
     from superpoint_ros.superpoint import Features
 
-_MESSAGE_TYPES = {"raw": ("image_raw", Image), "compressed": ("image_raw/compressed", CompressedImage)}
 # Images the middleware keeps. "latest" empties it at once, but for moments in which another callback keeps the
 # executor; "all" makes it wait for the model.
 _DEPTHS = {"latest": 10, "all": 100}
@@ -119,7 +118,7 @@ class Camera:
         self._parameters = parameters
         self._offer = offer
         self._limiter = RateLimiter()
-        topic, self._message_type = _MESSAGE_TYPES[parameters().image_transport]
+        topic, self._message_type = TRANSPORTS[parameters().image_transport]
         self._topic = f"{name}/{topic}"
         self.image_topic: str = node.resolve_topic_name(self._topic)
         self._keypoints = node.create_lifecycle_publisher(
@@ -165,10 +164,7 @@ class Camera:
 
     def publish_overlay(self, header: Header, overlay: npt.NDArray[np.uint8]) -> None:
         """Publish an (H, W, 3) RGB image."""
-        height, width, channels = overlay.shape
-        message = Image(header=header, height=height, width=width, encoding="rgb8", step=width * channels)
-        message.data = array.array("B", overlay.tobytes())
-        self._overlay.publish(message)
+        self._overlay.publish(image_message(header, overlay, "rgb8"))
 
     def drop_malformed(self, error: images.ImageError) -> None:
         """Count and report an image that is none."""

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from superpoint_ros import images
 
+from ..image_messages import TRANSPORTS
 from ..subscription import AdoptingSubscription
 
-_TOPICS = {"raw": ("image_raw", Image), "compressed": ("image_raw/compressed", CompressedImage)}
 _CAPACITY = 10  # images that wait for their keypoints
 _DEPTH = 10
 
@@ -34,7 +33,7 @@ class Background:
 
     def __init__(self, node: Node, camera: str, image_transport: str) -> None:
         self._node = node
-        topic, self._message_type = _TOPICS[image_transport]
+        topic, self._message_type = TRANSPORTS[image_transport]
         self._topic = f"{camera}/{topic}"
         self._subscription: AdoptingSubscription[Any] | None = None
         self._images: dict[tuple[int, int], Any] = {}

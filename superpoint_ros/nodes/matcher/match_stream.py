@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from superpoint_ros.msg import KeypointArray, KeypointMatches
 
 from .. import keypoint_messages, match_messages
 from ..calibration import Calibration
+from ..image_messages import image_message
 from ..qos import overridable
 from ..rare_warnings import RareWarnings
 from ..stamps import seconds
@@ -265,10 +265,7 @@ class MatchStream(ABC):
         text = f"{len(result.matches)} matches"
         if result.kind != "none":
             text += f", {int(result.inliers.sum())} inliers"
-        picture = draw_trails(image, trails, text)
-        message = Image(header=frame.header, height=height, width=width, encoding="rgb8", step=3 * width)
-        message.data = array.array("B", picture.tobytes())
-        self._overlay.publish(message)
+        self._overlay.publish(image_message(frame.header, draw_trails(image, trails, text), "rgb8"))
 
     @property
     def _overlay_is_watched(self) -> bool:
