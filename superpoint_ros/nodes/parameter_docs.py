@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .camera_player.node import PlayerSettings
+from .camera_player.parameters import CameraPlayerParameters
 from .detector.parameters import DetectorParameters
 from .matcher.parameters import MatcherParameters
 from .odometry.parameters import OdometryParameters
@@ -66,7 +66,7 @@ def documents() -> dict[str, str]:
         "detector": markdown_table(DetectorParameters),
         "matcher": markdown_table(MatcherParameters),
         "odometry": markdown_table(OdometryParameters),
-        "player": markdown_table(PlayerSettings, read_only=True),
+        "player": markdown_table(CameraPlayerParameters, read_only=True),
     }
     return {
         "config/detector.yaml": yaml_file(DetectorParameters, _YAML_INTRODUCTION),
