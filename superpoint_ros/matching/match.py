@@ -7,11 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from ..superpoint import Features
 from ..superpoint.arguments import add_extractor_arguments, extractor_from
-from ..superpoint.extract import read_image, write_image
+from ..superpoint.image_files import read_image, require_images, require_picture_name, write_image
 from .overlay import draw_matches
 from .pairs import FrameMatch, MatchOptions, View, match_views
 
@@ -48,12 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Match, print and draw; returns the exit status."""
-    for path in arguments.images:
-        if not path.is_file():
-            raise ValueError(f"{path}: no such file")
+    require_images(arguments.images)
     picture = arguments.overlay
-    if picture and (picture.is_dir() or not cv2.haveImageWriter(str(picture))):
-        raise ValueError(f"{picture}: must be a file with the suffix of an image format, such as .png")
+    if picture:
+        require_picture_name(picture)
     if arguments.max_error <= 0:
         raise ValueError(f"--max-error must be greater than 0, got {arguments.max_error:g}")
     names = ("max_ratio", "max_distance", "estimate", "max_error")

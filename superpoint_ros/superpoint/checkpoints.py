@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -187,6 +188,10 @@ def _load_file(path: Path) -> Checkpoint:
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
         return reader(path)
+    except pickle.UnpicklingError as error:  # whose text recommends to execute what is in the file
+        raise CheckpointError(
+            path, "cannot be read as weights (damaged, or holds other things than tensors)"
+        ) from error
     except Exception as error:  # a damaged or malicious file can make the readers raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(path, f"cannot be read as weights ({reason})") from error

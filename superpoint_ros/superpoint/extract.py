@@ -7,12 +7,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .arguments import add_extractor_arguments, extractor_from
 from .features import Features
 from .files import replacing
+from .image_files import read_image, require_images, require_picture_name, write_image
 from .overlay import draw_overlay
 
 
@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Extract, write and print a line per image; returns the exit status."""
-    missing = next((path for path in arguments.images if not path.is_file()), None)
-    if missing:
-        raise ValueError(f"{missing}: no such file")
+    require_images(arguments.images)
     _check_outputs(arguments)
     extractor = extractor_from(arguments)
     several = len(arguments.images) > 1
@@ -37,12 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
         features = extractor(image)
         tqdm.write(f"{path}: {len(features)} keypoints ({extractor.model_name})")
         if arguments.output:
-            arguments.output.mkdir(parents=True, exist_ok=True)
             _save_features(arguments.output / f"{path.stem}.npz", features, extractor.model_name)
         if arguments.overlay:
             is_folder = several or arguments.overlay.is_dir()
             picture = arguments.overlay / f"{path.stem}.png" if is_folder else arguments.overlay
-            picture.parent.mkdir(parents=True, exist_ok=True)
             write_image(picture, draw_overlay(image, features))
     return 0
 
@@ -53,38 +49,15 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice and (arguments.output or arguments.overlay):
         raise ValueError(f"two images are called {twice!r}: their outputs would overwrite each other")
+    if arguments.output and arguments.output.is_file():
+        raise ValueError(f"{arguments.output}: is a file; --output takes a folder")
     picture = arguments.overlay
-    if picture and len(stems) == 1 and not picture.is_dir() and not cv2.haveImageWriter(str(picture)):
-        raise ValueError(f"{picture}: the suffix must be that of an image format, such as .png")
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as (H, W, 3) uint8 RGB.
-
-    Raises
-    ------
-    ValueError
-        If it is not an image.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path}: not an image that OpenCV reads")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def write_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write an (H, W, 3) RGB image in the format of the file's suffix.
-
-    Raises
-    ------
-    ValueError
-        If the image cannot be written in that format.
-    """
-    succeeded, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not succeeded:
-        raise ValueError(f"{path}: the image cannot be written in this format")
-    with replacing(path) as partial:
-        partial.write_bytes(encoded.tobytes())
+    if not picture or picture.is_dir():
+        return
+    if len(stems) == 1:
+        require_picture_name(picture)
+    elif picture.is_file() or cv2.haveImageWriter(str(picture)):
+        raise ValueError(f"{picture}: --overlay takes a folder if there are several images")
 
 
 def _save_features(path: Path, features: Features, model: str) -> None:

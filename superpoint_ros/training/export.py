@@ -47,6 +47,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("give either --dynamic or --height and --width")
     if args.output and (args.dynamic or sized):
         raise ValueError("--dynamic, --height and --width are for --onnx; weights in a folder have no size")
+    if args.onnx and args.onnx.is_dir():
+        raise ValueError(f"{args.onnx}: is a folder; --onnx takes a file")
+    if args.output and args.output.is_file():
+        raise ValueError(f"{args.output}: is a file; --output takes a folder")
     checkpoint = _trained(args) if args.config else load_checkpoint(args.weights or "default")
     given = {"keypoint_threshold": args.threshold, "subpixel": args.subpixel, "max_keypoints": args.max_keypoints}
     chosen = {name: value for name, value in given.items() if value is not None}

@@ -65,7 +65,7 @@ def test_an_image_without_keypoints_matches_nothing(
         ("no image", [], "broken.png: not an image"),
         ("image", ["--max-ratio", 2], "max_ratio must be in"),
         ("image", ["--max-error", 0], "--max-error must be greater"),
-        ("image", ["--overlay", "picture.txt"], "suffix of an image format"),
+        ("image", ["--overlay", "picture.txt"], "the suffix must be that of an image format"),
         ("image", ["--overlay", "."], "must be a file"),
         ("image", ["--weights", "nowhere.pth"], "nowhere.pth"),
     ],

@@ -48,6 +48,18 @@ def test_outputs_that_would_overwrite_each_other_are_refused(picture: Path, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_files_and_folders_are_told_apart(picture: Path, tmp_path: Path, capsys) -> None:
+    other = tmp_path / "other.png"
+    other.write_bytes(picture.read_bytes())
+    assert extract(picture, other, "--overlay", tmp_path / "new.png") == 1
+    assert "new.png: --overlay takes a folder if there are several images" in capsys.readouterr().err
+    assert extract(picture, "--output", other) == 1
+    assert "other.png: is a file; --output takes a folder" in capsys.readouterr().err
+    assert extract(tmp_path) == 1
+    assert f"{tmp_path}: is a folder; give the image files" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.png", "picture.png"]
+
+
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [

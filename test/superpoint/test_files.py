@@ -13,6 +13,11 @@ def test_the_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert [item.name for item in path.parent.iterdir()] == ["file.txt"] and path.read_text() == "new"
 
 
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="is a folder"), replacing(tmp_path):
+        pytest.fail("nothing is to be computed for it")
+
+
 def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("old")

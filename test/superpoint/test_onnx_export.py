@@ -108,6 +108,7 @@ def test_weights_become_a_folder(tmp_path: Path) -> None:
         (["--weights", "default", "--config", "run.yaml"], "either --weights or --config"),
         (["--config", "run.yaml"], "export the run to a folder first"),
         (["--weights", "absent.pth"], "absent.pth: no such file"),
+        (["--onnx", "."], ".: is a folder; --onnx takes a file"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(tmp_path: Path, capsys, arguments: list[str], message: str) -> None:
