@@ -42,9 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parser.parse_args(given)
     try:
         return int(parsed.run(parsed))
-    except (OSError, ValueError) as error:  # what the user gave; anything else is a fault of ours
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except ValueError as error:  # what the user gave; anything else is a fault of ours
+        reason = str(error)
+    print(f"{parser.prog}: {reason}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from rosbags.interfaces import Connection
 from tqdm import tqdm
 
 from ..superpoint import SuperPointExtractor
-from ..superpoint.arguments import add_extractor_arguments, extractor_from
+from ..superpoint.arguments import add_extractor_arguments, extractor_from, non_negative_int, positive_int
 from .keypoints import KeypointWriter, choose_cameras, output_topics
 from .messages import DESCRIPTOR_TYPES, MessageMaker, make_typestore
 from .recordings import STORAGES, BagError, Recording, bag_files, open_recording
@@ -33,21 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only-keypoints", action="store_true", help="leave out all other messages")
     parser.add_argument("--storage", choices=sorted(STORAGES.values()), help="of OUT (default: that of IN)")
     parser.add_argument("--descriptor-type", choices=DESCRIPTOR_TYPES, default="float32", help="in the messages")
-    parser.add_argument("--batch", type=_positive, default=8, help="images that run as one batch (default: 8)")
+    parser.add_argument("--batch", type=positive_int, default=8, help="images that run as one batch (default: 8)")
     parser.add_argument(
         "--split",
-        type=int,
+        type=non_negative_int,
         default=1000,
         metavar="IMAGES",
         help="images per file of OUT, after the last of which a killed run goes on (default: 1000; 0: one file)",
     )
     add_extractor_arguments(parser)
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
 
 
 def run(arguments: argparse.Namespace) -> int:

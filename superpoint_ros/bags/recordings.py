@@ -161,7 +161,7 @@ def _open(path: Path, files: list[Path], scratch: Path, warnings: list[str], sta
             except Exception:  # as above; the first error says more
                 warnings.append(f"{file}: not readable at all ({_line(error)})")
                 continue
-            warnings.append(f"{file}: cut off or damaged ({_line(error)}); taking the messages that are complete")
+            warnings.append(f"{file}: cut off or damaged ({_line(error)}); only messages that are complete are taken")
             readers.append(salvaged)
     return readers
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..superpoint import SuperPointExtractor
+from ..superpoint.arguments import positive_int
 from ..superpoint.files import replacing
 from .datasets import HomographyDataset, HPatches, WarpedPhotos, find_photos
 from .detectors import Detector, SuperPointDetector, classical_detector, installed_detectors
@@ -38,18 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     precision = benchmarks.add_parser("precision", help="what bf16 and int8 change against PyTorch in fp32, on a CPU")
     _add_homography_arguments(precision)
     precision.add_argument("--weights", default="default", help="(default: %(default)s)")
-    precision.add_argument(
-        "--output", type=Path, default=Path("evaluation_output"), help="folder (default: %(default)s)"
-    )
+    _add_output_argument(precision)
     pose = benchmarks.add_parser("pose", help="image pairs with intrinsics and known relative pose")
     pose.add_argument(
         "--pairs", type=Path, metavar="FILE", help="pair list in SuperGlue's format (default: pairs rendered in a room)"
     )
     pose.add_argument("--images", type=Path, metavar="DIR", help="folder that its names refer to (default: the list's)")
-    pose.add_argument("--count", type=_positive, default=60, help="rendered: number of pairs (default: %(default)s)")
+    pose.add_argument("--count", type=positive_int, default=60, help="rendered: number of pairs (default: %(default)s)")
     pose.add_argument("--seed", type=int, default=0, help="rendered: of rooms and poses (default: %(default)s)")
     pose.add_argument("--resize", type=int, default=640, help="longer side in pixels, 0: native (default: %(default)s)")
-    pose.add_argument("--max-keypoints", type=_positive, default=1024, metavar="N", help="default: %(default)s")
+    pose.add_argument("--max-keypoints", type=positive_int, default=1024, metavar="N", help="default: %(default)s")
     pose.add_argument("--max-error", type=float, default=1.0, help="epipolar distance in pixels (default: %(default)s)")
     _add_common_arguments(pose)
     odometry = benchmarks.add_parser("odometry", help="the same odometry on the features of each detector")
@@ -60,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_homography_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="warped", metavar="warped|hpatches:DIR", help="default: %(default)s")
     parser.add_argument("--images", type=Path, help="warped: folder or .npy of photographs (default: validation)")
-    parser.add_argument("--pairs", type=_positive, help="number of pairs (default: warped 150, hpatches all)")
+    parser.add_argument("--pairs", type=positive_int, help="number of pairs (default: warped 150, hpatches all)")
     parser.add_argument("--seed", type=int, default=0, help="of the random warps (default: %(default)s)")
     parser.add_argument(
         "--sizes",
@@ -72,7 +71,7 @@ def _add_homography_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-keypoints",
-        type=_positive,
+        type=positive_int,
         nargs="+",
         metavar="N",
         help="best keypoints used, a number for each size (default: 300 at 240x320, 1000 at 480x640)",
@@ -110,16 +109,12 @@ def _add_output_argument(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``evaluate``; returns the exit status."""
-    try:
-        {
-            "homography": _run_homography,
-            "precision": _run_precision,
-            "pose": _run_pose,
-            "odometry": _run_odometry,
-        }[args.benchmark](args)
-    except (ValueError, OSError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 1
+    {
+        "homography": _run_homography,
+        "precision": _run_precision,
+        "pose": _run_pose,
+        "odometry": _run_odometry,
+    }[args.benchmark](args)
     return 0
 
 
@@ -256,13 +251,6 @@ def _has_matplotlib() -> bool:
         print("no plots: matplotlib is not installed", file=sys.stderr)
         return False
     return True
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 def _shape(text: str) -> tuple[int, int]:

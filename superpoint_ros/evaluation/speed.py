@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from ..superpoint import SuperPointExtractor, load_checkpoint
+from ..superpoint.arguments import positive_int
 from ..superpoint.backends import resolve_device
 from ..superpoint.files import replacing
 from .report import software_versions, write_json
@@ -75,10 +76,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", type=Path, help="folder of photographs (default: those of scikit-image)")
     parser.add_argument("--sizes", nargs="+", default=["480x640"], metavar="HxW", help="default: 480x640")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1], help="images per call (default: 1)")
+    parser.add_argument("--batches", nargs="+", type=positive_int, default=[1], help="images per call (default: 1)")
     parser.add_argument("--max-keypoints", nargs="+", type=int, default=[1024], help="default: 1024")
-    parser.add_argument("--threads", nargs="+", type=int, default=[2], help="CPU threads (default: 2)")
-    parser.add_argument("--rounds", type=int, default=15, help="counted rounds of all contestants (default: 15)")
+    parser.add_argument("--threads", nargs="+", type=positive_int, default=[2], help="CPU threads (default: 2)")
+    parser.add_argument("--rounds", type=positive_int, default=15, help="rounds of all contestants (default: 15)")
     parser.add_argument("--weights", default="default", help="used by all SuperPoint contestants")
     parser.add_argument("--device", default="cpu", help="of the SuperPoint contestants: cpu or cuda:N")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""The command line options of every command that runs the extractor."""
+"""What the command lines have in common: the options of every command that runs the extractor, and whole numbers."""
 
 from __future__ import annotations
 
@@ -28,6 +28,22 @@ def add_extractor_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--border", type=int, help="width in pixels of the border without keypoints")
     group.add_argument("--resize", type=int, help="longer image side in pixels for detection; 0 keeps the size")
     group.add_argument("--subpixel", choices=get_args(Subpixel), help="sub-pixel method")
+
+
+def positive_int(text: str) -> int:
+    """Parse a whole number of at least 1, for argparse."""
+    return _whole_number(text, 1)
+
+
+def non_negative_int(text: str) -> int:
+    """Parse a whole number of at least 0, for argparse."""
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, minimum: int) -> int:
+    if not text.isdecimal() or int(text) < minimum:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least {minimum}, got {text!r}")
+    return int(text)
 
 
 def extractor_from(arguments: argparse.Namespace) -> SuperPointExtractor:

@@ -16,6 +16,7 @@ import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ..superpoint.backends import resolve_device
 from ..superpoint.checkpoints import load_checkpoint
 from ..superpoint.files import replacing
 from .labels import AdaptationOptions, ScoreMap, corner_response, label_crops, network_score_map
@@ -62,9 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``prepare-data`` and return the exit status."""
+    device = resolve_device(args.device)
     if not args.labels_only:
         prepare(args.config, args.output)
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device)
     make_labels(args.config, args.output, args.detector, device)
     return 0
 

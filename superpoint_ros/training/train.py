@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from ..superpoint.backends import resolve_device
 from ..superpoint.files import replacing
 from ..superpoint.network import NetworkOutput, SuperPointNetwork
 from ..superpoint.options import DetectionOptions
@@ -50,8 +51,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     if args.minutes:
         config = replace(config, minutes=args.minutes, steps=0)
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device)
-    Trainer(config, args.run_folder or Path("runs") / config.name, device).train()
+    Trainer(config, args.run_folder or Path("runs") / config.name, resolve_device(args.device)).train()
     return 0
 
 

@@ -440,3 +440,10 @@ def test_a_recording_that_has_keypoints_is_not_mixed_with_new_ones(augmented: Pa
     assert "the bag has /left/keypoints already; --only-keypoints" in capsys.readouterr().err
     assert add_keypoints(augmented, tmp_path / "out", "--only-keypoints", "--topics", LEFT) == 0
     assert {topic for topic, _, _ in content(tmp_path / "out")} == {"/left/keypoints"}
+
+
+@pytest.mark.parametrize("arguments", [["--batch", "0"], ["--batch", "two"], ["--split", "-1"]])
+def test_impossible_numbers_are_refused(tmp_path: Path, capsys, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        add_keypoints(tmp_path, tmp_path / "out", *arguments)
+    assert f"argument {arguments[0]}: must be a whole number of at least" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -10,13 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from superpoint_ros.evaluation.evaluate import add_arguments, run
+from superpoint_ros.__main__ import main
 
 
 def evaluate(*arguments: str | Path) -> int:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return run(parser.parse_args([str(argument) for argument in arguments]))
+    return main(["evaluate", *map(str, arguments)])
 
 
 @pytest.fixture
