@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .matching import Candidates, Extremes, check_fit
+from .similarity import Candidates, Extremes, check_fit
 
 
 def extremes(descriptors0: Tensor, descriptors1: Tensor, candidates: Candidates | None, needs_second: bool) -> Extremes:

@@ -20,7 +20,8 @@ from ..geometry import (
     near_predictions,
     warp_points,
 )
-from ..geometry.matching import ArrayBackend, Descriptors
+from ..geometry.matching import ArrayBackend
+from ..geometry.similarity import Descriptors
 
 Kind = Literal["none", "homography", "essential"]
 """What is to be estimated from matches, in the order of the constants of KeypointMatches."""

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from superpoint_ros.geometry import Matches, ModelMismatchError, match_descriptors, tensor_matching
-from superpoint_ros.geometry.matching import Extremes
+from superpoint_ros.geometry.similarity import Extremes
 
 Convert = Callable[[np.ndarray], Any]
 
