@@ -18,7 +18,7 @@ COMMANDS = {
     ),
     "quantize": ("superpoint_ros.superpoint.quantize", "make the 8-bit model that precision int8 runs"),
     "evaluate": ("superpoint_ros.evaluation.evaluate", "measure weights against classical detectors"),
-    "benchmark": ("superpoint_ros.evaluation.speed", "time whole extractors against transformers and OpenCV"),
+    "benchmark": ("superpoint_ros.evaluation.speed.benchmark", "time whole extractors against transformers and OpenCV"),
 }
 
 

@@ -4,69 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from tqdm import tqdm
 
-from ..superpoint import SuperPointExtractor, load_checkpoint
-from ..superpoint.arguments import positive_int
-from ..superpoint.backends import resolve_device
-from ..superpoint.files import replacing
-from .report import software_versions, write_json
-from .speed_contestants import REFERENCE, Setting, make_contestants
-from .speed_peers import PEERS, Images, Run
-
-_ARITHMETIC = (
-    "avx2",
-    "avx512f",
-    "avx_vnni",
-    "avx512_vnni",
-    "avx512_bf16",
-    "amx_bf16",
-    "amx_int8",
-    "asimd",
-    "bf16",
-    "i8mm",
-)
-"""Flags of /proc/cpuinfo that say how fast each precision can be."""
-_PAUSE = 0.02
-"""Seconds after which threads of the contestant before, which spin when they are done, have gone to sleep."""
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One contestant in one setting.
-
-    Attributes
-    ----------
-    name : str
-    setting : Setting
-    milliseconds : float
-        Median per image.
-    ratios : tuple of float
-        First quartile, median and third quartile of how many times as fast as the reference it was in
-        the same round; empty without reference.
-    stages : dict of float
-        Median milliseconds per image of "preprocessing", "network" and "decoding"; of our own contestants on a CPU,
-        else empty.
-    """
-
-    name: str
-    setting: Setting
-    milliseconds: float
-    ratios: tuple[float, ...]
-    stages: dict[str, float]
+from ...superpoint import load_checkpoint
+from ...superpoint.arguments import positive_int
+from ...superpoint.backends import resolve_device
+from ...superpoint.files import replacing
+from ..report import write_json
+from .contestants import make_contestants
+from .machine import describe_machine, describe_software
+from .peers import PEERS
+from .timing import Images, Setting, Timing, time_contestants
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,19 +56,24 @@ def run(arguments: argparse.Namespace) -> int:
     photographs = _read_photographs(arguments.images)
     checkpoint = load_checkpoint(arguments.weights)
     device = resolve_device(arguments.device)
-    machine = _describe_machine(device)
+    machine = describe_machine(device)
     timings: list[Timing] = []
     for setting in _settings(arguments):
         contestants = make_contestants(setting, checkpoint, device, arguments.peer)
-        timings += _time_contestants(setting, contestants, photographs, arguments.rounds)
-    record = {"machine": machine, "software": _versions(), "weights": checkpoint.name, "rounds": arguments.rounds}
+        timings += time_contestants(setting, contestants, photographs, arguments.rounds)
+    record = {
+        "machine": machine,
+        "software": describe_software(),
+        "weights": checkpoint.name,
+        "rounds": arguments.rounds,
+    }
     table = _table(timings)
     write_json(arguments.output / "speed.json", {**record, "timings": [asdict(timing) for timing in timings]})
     text = f"{table}\n{json.dumps(record)}\n"
     with replacing(arguments.output / "speed.md") as partial:
         partial.write_text(text, encoding="utf-8")
     if len({timing.setting for timing in timings}) > 1 and find_spec("matplotlib"):
-        from .speed_plots import plot_speed
+        from .plots import plot_speed
 
         plot_speed(arguments.output / "speed.png", timings)
     print(table)
@@ -132,40 +91,6 @@ def _settings(arguments: argparse.Namespace) -> list[Setting]:
         *(replace(base, max_keypoints=limit) for limit in arguments.max_keypoints[1:]),
         *(replace(base, threads=threads) for threads in arguments.threads[1:]),
     ]
-
-
-def _time_contestants(setting: Setting, contestants: dict[str, Run], photographs: Images, rounds: int) -> list[Timing]:
-    """Run all contestants in turn, round after round, so that all meet the same moods of the machine."""
-    size = (setting.width, setting.height)
-    images = [np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8) for image in photographs]
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    stages: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
-    label = f"{setting.height}x{setting.width}, batch {setting.batch}, {setting.max_keypoints} keypoints"
-    for index in tqdm(range(-2, rounds), desc=label, unit="round"):
-        batch = [images[(index + offset) % len(images)] for offset in range(setting.batch)]
-        for name, contestant in contestants.items():
-            time.sleep(_PAUSE)
-            started = time.perf_counter()
-            contestant(batch)
-            if index >= 0:
-                seconds[name].append(time.perf_counter() - started)
-                if isinstance(contestant, SuperPointExtractor):
-                    stages[name].append(contestant.last_timings)
-    reference = seconds.get(REFERENCE)
-    return [
-        Timing(
-            name,
-            setting,
-            1e3 * float(np.median(values)) / setting.batch,
-            tuple(np.percentile(np.divide(reference, values), (25, 50, 75)).tolist()) if reference else (),
-            _medians(stages[name], 1e3 / setting.batch),
-        )
-        for name, values in seconds.items()
-    ]
-
-
-def _medians(rows: Sequence[dict[str, float]], factor: float) -> dict[str, float]:
-    return {name: factor * float(np.median([row[name] for row in rows])) for name in (rows[0] if rows else ())}
 
 
 def _read_photographs(folder: Path | None) -> Images:
@@ -215,22 +140,3 @@ def _table(timings: Sequence[Timing]) -> str:
             f"| {timing.name} | {timing.milliseconds:.1f} | {network} | {decoding} | {ratio} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def _describe_machine(device: torch.device) -> dict[str, Any]:
-    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    fields = dict(line.replace("\t", "").split(":", 1) for line in cpuinfo.partition("\n\n")[0].splitlines())
-    flags = f"{fields.get('flags', '')} {fields.get('Features', '')}".split()
-    return {
-        "processor": fields.get("model name", platform.processor()).strip(),
-        "cores": os.cpu_count(),
-        "arithmetic": [flag for flag in _ARITHMETIC if flag in flags],
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "load at start": round(os.getloadavg()[0], 1),
-        "system": platform.platform(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    extra = {name: version(name) for name in ("transformers", "openvino") if find_spec(name)}
-    return {"python": platform.python_version()} | software_versions() | extra

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from ..superpoint.checkpoints import Checkpoint
-from ..superpoint.options import DetectionOptions
-from ..superpoint.state_dicts import MAGIC_LEAP_LAYERS, RPAUTRAT_LAYERS
-
-Images = Sequence[NDArray[np.uint8]]
-Run = Callable[[Images], Any]
+from ...superpoint.checkpoints import Checkpoint
+from ...superpoint.options import DetectionOptions
+from ...superpoint.state_dicts import MAGIC_LEAP_LAYERS, RPAUTRAT_LAYERS
+from .timing import Images, Run
 
 
 def load_peer(name: str, folder: Path, checkpoint: Checkpoint, options: DetectionOptions) -> Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from ..superpoint import DetectionOptions, SuperPointExtractor, save_pretrained
-from ..superpoint.checkpoints import Checkpoint
-from .speed_peers import Images, Run, load_peer
+from ...superpoint import DetectionOptions, SuperPointExtractor, save_pretrained
+from ...superpoint.checkpoints import Checkpoint
+from .peers import load_peer
+from .timing import REFERENCE, Images, Run, Setting
 
-REFERENCE = "transformers"
 CPU_CONTESTANTS = (
     ("torch", "fp32"),
     ("torch", "bf16"),
@@ -26,28 +26,6 @@ CPU_CONTESTANTS = (
     ("openvino", "bf16"),
     ("openvino", "int8"),
 )
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all contestants do alike.
-
-    Attributes
-    ----------
-    height, width : int
-        Of the images, in pixels.
-    batch : int
-        Images per call.
-    max_keypoints : int
-    threads : int
-        CPU threads of each library.
-    """
-
-    height: int
-    width: int
-    batch: int
-    max_keypoints: int
-    threads: int
 
 
 def make_contestants(

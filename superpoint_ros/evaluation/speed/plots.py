@@ -10,9 +10,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from ..superpoint.files import replacing
-from .speed import Timing
-from .speed_contestants import Setting
+from ...superpoint.files import replacing
+from .timing import Setting, Timing
 
 _AXES: tuple[tuple[str, Callable[[Setting], float]], ...] = (
     ("megapixels", lambda setting: setting.height * setting.width / 1e6),

@@ -1,0 +1,1 @@
+"""How fast whole extractors are: the command ``benchmark``."""
