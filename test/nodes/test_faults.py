@@ -99,6 +99,17 @@ class Detector:
             self._probe.spin_for(0.05, unless=lambda: is_answered(self.camera.keypoints, since=start))
         return time.time() - logged_at(self.node, " on cpu (")
 
+    def without_reserves(self) -> Usage:
+        """Return the idle usage without freed memory that the C library keeps for more images of their sizes.
+
+        A change of options gives that back. Otherwise it depends on which images were taken at which options: which of
+        them a busy machine leaves out, or hands over after the next change, is a matter of chance.
+        """
+        for radius in (LIVE["nms_radius"].default + 1, LIVE["nms_radius"].default):
+            assert self._probe.set_parameters(self.name, nms_radius=radius)[0].successful
+            self.answers()
+        return self.wait_settled()
+
     def to(self, *transitions: str) -> None:
         for transition in transitions:
             assert self._probe.change_state(self.name, transition), transition
@@ -260,7 +271,7 @@ def test_any_parameter_change_during_inference_is_taken_whole_or_refused(detecto
         name, value = drawn
         value = list(value) if isinstance(value, tuple) else value
         if sum(outcomes.values()) == warm:
-            usages.append(detector.wait_settled())
+            usages.append(detector.without_reserves())
         detector.camera.publish(image_message(LARGE_IMAGE if sum(outcomes.values()) % 8 == 0 else IMAGE, "rgb8"))
         old = probe.get_parameter_values(detector.name, name)
         result = probe.set_parameters(detector.name, **{name: value})[0]
@@ -275,11 +286,19 @@ def test_any_parameter_change_during_inference_is_taken_whole_or_refused(detecto
             assert probe.set_parameters(detector.name, **{name: default})[0].successful
 
     change()
-    detector.answers()
     print(f"\nparameters: {outcomes[True]} changes taken, {outcomes[False]} refused")
     assert min(outcomes.values()) > 0
-    detector.wait_settled().assert_no_leak(usages[0], f"{sum(outcomes.values()) - warm} parameter changes")
+    detector.without_reserves().assert_no_leak(usages[0], f"{sum(outcomes.values()) - warm} parameter changes")
     assert "Traceback" not in detector.node.output
+
+
+def test_images_that_are_resized_for_a_while_leave_no_memory_behind(detector: Detector, probe: Probe) -> None:
+    detector.camera.result(image_message(LARGE_IMAGE, "rgb8"))  # starts all threads
+    before = detector.without_reserves()
+    for length in (600, 800, 1000, 0):
+        assert probe.set_parameters(detector.name, resize=length)[0].successful
+        detector.answers()
+    detector.wait_settled().assert_no_leak(before, "images of up to 1000 pixels")
 
 
 def test_subscribers_that_come_and_go_leak_nothing(detector: Detector, probe: Probe, ros_domain: int) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from superpoint_ros.images import ImageError, to_array
 
 from .. import keypoint_messages
+from ..memory import give_back_unused_memory
 from ..stream_statistics import Stage
 from .camera import Frame
 from .masks import check_size
@@ -210,7 +211,10 @@ class Pipeline:
 
     def _extract(self, pictures: list[Picture]) -> list[Result]:
         begun = time.monotonic()
-        self._extractor.options = pictures[0].frame.parameters.detection_options()
+        options = pictures[0].frame.parameters.detection_options()
+        if options != self._extractor.options:  # perhaps another size
+            give_back_unused_memory()
+            self._extractor.options = options
         found = self._extractor([picture.pixels for picture in pictures], [picture.frame.mask for picture in pictures])
         ended, decoding = time.monotonic(), self._extractor.last_timings.get("decoding", 0.0)
         return [Result(picture, features, begun, ended, decoding) for picture, features in zip(pictures, found)]
