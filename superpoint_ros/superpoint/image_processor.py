@@ -25,6 +25,19 @@ _GRAYSCALE_WEIGHTS = (0.2989, 0.5870, 0.1140)  # those of transformers, which do
 _FORMATS = ("channels_first", "channels_last")
 
 
+class ImageBatch(dict[str, Any]):
+    """What a processor returns, for ``model(**batch)``: ``pixel_values`` by key or as an attribute."""
+
+    @property
+    def pixel_values(self) -> Any:
+        """A list of arrays, or one array or tensor, as asked for."""
+        return self["pixel_values"]
+
+    def to(self, *arguments: Any, **options: Any) -> ImageBatch:
+        """Return the batch with its tensor converted; the arguments are those of ``Tensor.to``."""
+        return ImageBatch(pixel_values=self.pixel_values.to(*arguments, **options))
+
+
 class SuperPointImageProcessor:
     """Prepares images for `SuperPointForKeypointDetection` and scales its output back to them.
 
@@ -52,7 +65,7 @@ class SuperPointImageProcessor:
         """Return the processor that belongs to `weights`, see `load_checkpoint`."""
         return cls(load_checkpoint(weights).preprocessor, compatibility)
 
-    def __call__(self, images: Any, **options: Any) -> dict[str, Any]:
+    def __call__(self, images: Any, **options: Any) -> ImageBatch:
         """See `preprocess`."""
         return self.preprocess(images, **options)
 
@@ -63,7 +76,7 @@ class SuperPointImageProcessor:
         data_format: str | None = "channels_first",
         input_data_format: str | None = None,
         **options: Any,
-    ) -> dict[str, Any]:
+    ) -> ImageBatch:
         """Resize, rescale and reduce images to luminance, as configured.
 
         Parameters
@@ -82,8 +95,8 @@ class SuperPointImageProcessor:
 
         Returns
         -------
-        dict
-            ``{"pixel_values": images}``.
+        ImageBatch
+            Its ``pixel_values`` are the images.
 
         Raises
         ------
@@ -101,17 +114,28 @@ class SuperPointImageProcessor:
             first = (data_format or layout) == "channels_first"
             prepared.append(np.ascontiguousarray(pixels.transpose(2, 0, 1) if first else pixels))
         if return_tensors is None:
-            return {"pixel_values": prepared}
+            return ImageBatch(pixel_values=prepared)
         try:
             batch = np.stack(prepared)
         except ValueError:
             sizes = sorted({image.shape for image in prepared})
-            raise ValueError(f"images of one batch must have equal shapes, got {sizes}; resize them") from None
-        return {"pixel_values": torch.from_numpy(batch) if return_tensors == "pt" else batch}
+            raise ValueError(
+                f"images of one batch must have equal shapes, got {sizes}: resize them, or make grey ones RGB"
+            ) from None
+        return ImageBatch(pixel_values=torch.from_numpy(batch) if return_tensors == "pt" else batch)
 
-    def resize(self, image: Pixels, size: dict[str, int] | tuple[int, int]) -> Pixels:
-        """Resize an (H, W, C) image to `size`, (height, width), with the configured filter."""
-        return self._resize(image, _override(self.config, {"size": size}))
+    def resize(
+        self,
+        image: Pixels,
+        size: dict[str, int] | tuple[int, int],
+        data_format: str | None = None,
+        input_data_format: str | None = None,
+    ) -> Pixels:
+        """Resize an image to `size`, (height, width), with the configured filter; formats as in `preprocess`."""
+        require_choice("data_format", data_format, (*_FORMATS, None))
+        pixels, layout = _channels_last_pixels(image, input_data_format)
+        resized = self._resize(pixels, _override(self.config, {"size": size}))
+        return resized.transpose(2, 0, 1) if (data_format or layout) == "channels_first" else resized
 
     def post_process_keypoint_detection(
         self, outputs: SuperPointOutput, target_sizes: Tensor | Sequence[tuple[int, int]]

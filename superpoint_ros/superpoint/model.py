@@ -44,6 +44,10 @@ class SuperPointOutput:
     hidden_states: tuple[Tensor, ...] | None = None
     loss: None = None
 
+    def __getitem__(self, key: int | str) -> Any:
+        """Return a field by its name, or by its place in `to_tuple`."""
+        return getattr(self, key) if isinstance(key, str) else self.to_tuple()[key]
+
     def to_tuple(self) -> tuple[Any, ...]:
         """Return the fields that are not None in transformers' order."""
         fields = (self.loss, self.keypoints, self.scores, self.descriptors, self.mask, self.hidden_states)

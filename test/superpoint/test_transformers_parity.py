@@ -179,6 +179,15 @@ def test_processor_lays_out_pixels_the_same_way(data_format) -> None:
     np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("shape", [(50, 60, 3), (3, 50, 60), (1, 50, 60)])
+@pytest.mark.parametrize("data_format", [None, "channels_first", "channels_last"])
+def test_resize_agrees(shape, data_format) -> None:
+    image = draw_image(1, shape, fractions=False)
+    size = {"height": 32, "width": 40}
+    ours = SuperPointImageProcessor().resize(image, size, data_format)
+    np.testing.assert_array_equal(ours, TheirProcessor().resize(image, size, data_format))
+
+
 @pytest.mark.parametrize("do_grayscale", [True, False])
 @pytest.mark.parametrize("shape", [(97, 131, 3), (200, 300, 3)])
 def test_fast_processor_is_close_to_the_exact_one(do_grayscale, shape) -> None:
