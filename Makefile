@@ -25,7 +25,7 @@ PIP := env -u PYTHONPATH -u PYTHONHOME $(VENV)/bin/python -m pip --disable-pip-v
 RUN := SUPERPOINT_ROS_DISTRO=$(DISTRO) scripts/ros_env
 
 .DEFAULT_GOAL := help
-.PHONY: help env build demo test fuzz faults soak latency benchmark lint clean
+.PHONY: help env build demo test fuzz faults gpu soak latency benchmark lint clean
 
 help:  ## Show this help
 	@echo 'Usage: make TARGET [NAME=VALUE...]'
@@ -55,6 +55,10 @@ fuzz: build  ## Fuzz images, parameters and weights in full; takes some 15 minut
 
 faults: build  ## Kill processes, cycle through states, come and go in full; takes some 10 minutes
 	@SUPERPOINT_ROS_FULL_COUNTS=1 $(RUN) python -m pytest -s test/nodes/test_faults.py
+
+gpu: build  ## Run the tests that need a CUDA GPU, and faults on it; benchmarks/gpu.py measures
+	@SUPERPOINT_ROS_TEST_DEVICE=cuda:0 $(RUN) python -m pytest -s -rs test/nodes/test_gpu.py test/nodes/test_faults.py \
+		test/superpoint/test_gpu_benchmark.py test/geometry/test_matching.py
 
 soak: build  ## Run the detector at four times its load for MINUTES=60, into soak_output/
 	@$(RUN) python benchmarks/soak.py --minutes '$(MINUTES)' --weights '$(WEIGHTS)' --output soak_output

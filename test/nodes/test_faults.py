@@ -1,6 +1,7 @@
 """Faults between processes: what dies comes back, output goes on, and nothing leaks.
 
 `make test` repeats each a few times, `make faults` as often as docs/robustness.md says; `-s` shows what was measured.
+SUPERPOINT_ROS_TEST_DEVICE=cuda:0 has the detectors compute on a GPU, and counts its memory too; `make gpu` does that.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ from superpoint_ros.nodes.detector.parameters import DetectorParameters
 from superpoint_ros.nodes.detector.status import model_details
 from superpoint_ros.nodes.parameters import declarations
 
-MODEL = {"weights": "random", "device": "cpu", "backend": "torch", "max_keypoints": 50}
+DEVICE = os.environ.get("SUPERPOINT_ROS_TEST_DEVICE", "cpu")
+if DEVICE.startswith("cuda") and not torch.cuda.is_available():
+    pytest.skip("no GPU", allow_module_level=True)
+MODEL = {"weights": "random", "device": DEVICE, "backend": "torch", "max_keypoints": 50}
 IMAGE = textured_image(96, 128)
 LARGE_IMAGE = textured_image(480, 640)
 MEMORY_LIMIT = 64 << 20
@@ -51,23 +55,28 @@ class Usage:
     threads: int
     shared_memory: int
     memory: int
+    gpu_memory: int
+    """Of all processes, as the driver counts it; 0 on a CPU."""
 
     @classmethod
     def of(cls, node: NodeProcess) -> Usage:
         process = psutil.Process(node.process.pid)
         shared = sum(part.rss for part in process.memory_maps() if part.path.startswith("/dev/shm/"))
         info = process.memory_info()
-        return cls(process.num_fds(), process.num_threads(), shared, info.rss - info.shared)
+        free, total = torch.cuda.mem_get_info(DEVICE) if DEVICE.startswith("cuda") else (0, 0)
+        return cls(process.num_fds(), process.num_threads(), shared, info.rss - info.shared, total - free)
 
     def __str__(self) -> str:
-        shared, memory = self.shared_memory / 2**20, self.memory / 2**20
-        return f"{self.descriptors} fds, {self.threads} threads, {shared:.1f} MiB shared, {memory:.1f} MiB own"
+        shared, memory, gpu = (size / 2**20 for size in (self.shared_memory, self.memory, self.gpu_memory))
+        text = f"{self.descriptors} fds, {self.threads} threads, {shared:.1f} MiB shared, {memory:.1f} MiB own"
+        return f"{text}, {gpu:.1f} MiB of the GPU" if gpu else text
 
-    def assert_no_leak(self, before: Usage, what: str) -> None:
+    def assert_no_leak(self, before: Usage, what: str, of_gpu: bool = True) -> None:
         print(f"\n{what}: {before} -> {self}")
         assert self.descriptors <= before.descriptors and self.threads <= before.threads
         assert self.memory - before.memory < MEMORY_LIMIT
         assert self.shared_memory - before.shared_memory < MEMORY_LIMIT
+        assert not of_gpu or self.gpu_memory - before.gpu_memory < MEMORY_LIMIT
 
 
 class Detector:
@@ -97,7 +106,7 @@ class Detector:
             image.header.stamp = self._probe.get_clock().now().to_msg()
             self.camera.publish(image)
             self._probe.spin_for(0.05, unless=lambda: is_answered(self.camera.keypoints, since=start))
-        return time.time() - logged_at(self.node, " on cpu (")
+        return time.time() - logged_at(self.node, f" on {DEVICE} (")
 
     def without_reserves(self) -> Usage:
         """Return the idle usage without freed memory that the C library keeps for more images of their sizes.
@@ -288,7 +297,8 @@ def test_any_parameter_change_during_inference_is_taken_whole_or_refused(detecto
     change()
     print(f"\nparameters: {outcomes[True]} changes taken, {outcomes[False]} refused")
     assert min(outcomes.values()) > 0
-    detector.without_reserves().assert_no_leak(usages[0], f"{sum(outcomes.values()) - warm} parameter changes")
+    what = f"{sum(outcomes.values()) - warm} parameter changes"
+    detector.without_reserves().assert_no_leak(usages[0], what, of_gpu=False)  # it keeps sizes ready
     assert "Traceback" not in detector.node.output
 
 
@@ -298,7 +308,7 @@ def test_images_that_are_resized_for_a_while_leave_no_memory_behind(detector: De
     for length in (600, 800, 1000, 0):
         assert probe.set_parameters(detector.name, resize=length)[0].successful
         detector.answers()
-    detector.wait_settled().assert_no_leak(before, "images of up to 1000 pixels")
+    detector.wait_settled().assert_no_leak(before, "images of up to 1000 pixels", of_gpu=False)
 
 
 def test_subscribers_that_come_and_go_leak_nothing(detector: Detector, probe: Probe, ros_domain: int) -> None:
@@ -392,7 +402,7 @@ def test_configure_recovers_from_a_backend_that_fails_to_compile(
 ) -> None:
     plugin = openvino_without_its_cpu_plugin(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    detector = Detector(start_node, probe, "incomplete", backend="openvino")
+    detector = Detector(start_node, probe, "incomplete", device="cpu", backend="openvino")
     assert_unconfigured_for_one_reason(detector, probe)
     assert probe.set_parameters(detector.name, backend="torch")[0].successful
     detector.to("configure", "cleanup")
@@ -436,7 +446,7 @@ def test_a_gpu_that_is_full_or_lost_costs_images_or_the_state_but_not_the_proces
     switch, program = tmp_path / "switch", tmp_path / "detector.py"
     program.write_text(DETECTOR_ON_A_FAULTY_GPU.format(switch=str(switch)))
     switch.write_text("")
-    node = start_node(str(program), {**MODEL, "cameras": ["gpu"]}, "-r", "__node:=gpu")
+    node = start_node(str(program), {**MODEL, "device": "cpu", "cameras": ["gpu"]}, "-r", "__node:=gpu")
     camera = Connection(probe, "gpu", first=image_message(IMAGE, "rgb8"))
 
     switch.write_text("full")

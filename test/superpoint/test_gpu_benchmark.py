@@ -65,6 +65,14 @@ def test_a_measurement_apart_returns_rows_or_is_stopped(script) -> None:
     assert "stopped" in script.run_apart("recording", cpu, 0.01).error
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_every_check_passes_on_a_gpu(tmp_path) -> None:
+    """Features equal to the CPU's, graphs equal to single kernels, a full GPU that recovers, and more."""
+    command = [sys.executable, SCRIPT, "--output", tmp_path, "--only", "correctness"]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-3000:]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_without_a_gpu_it_says_so(script, capsys) -> None:
     assert script.main([]) == 2
