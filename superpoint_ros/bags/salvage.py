@@ -57,9 +57,7 @@ class SalvagedMcap:
             while True:
                 try:
                     record = next(records)
-                except (
-                    Exception
-                ):  # the end of a damaged file shows in many ways, StopIteration of a whole one among them
+                except Exception:  # a damaged file ends in many ways, a whole one with StopIteration
                     return
                 yield record
 
