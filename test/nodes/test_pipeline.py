@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scripts/ros_env python -m pytest")
 
+from node_testing import image_message, textured_image
+
+from superpoint_ros.nodes.detector.camera import Frame
 from superpoint_ros.nodes.detector.parameters import DetectorParameters
 from superpoint_ros.nodes.detector.pipeline import Pipeline
+from superpoint_ros.nodes.stream_statistics import StreamStatistics
 from superpoint_ros.superpoint import Features, SuperPointConfig, SuperPointExtractor
 from superpoint_ros.superpoint.checkpoints import random_checkpoint
 
@@ -39,3 +47,60 @@ def test_warm_up_runs_the_numbers_of_images_that_may_come_together(backend, keep
     pipeline = Pipeline(extractor, keep_all, lambda error: None)
     pipeline.warm_up((64, 48), DetectorParameters(cameras=("left", "right", "rear")))
     assert extractor.batches == expected
+
+
+class Slow(Recorder):
+    """Begins with its first image only when it is told to."""
+
+    may_begin: threading.Event
+
+    def __call__(self, images: Sequence[np.ndarray], masks: object = None) -> list[Features]:  # type: ignore[override]
+        found = super().__call__(images, masks)
+        assert self.may_begin.wait(60)
+        return found
+
+
+class Camera(SimpleNamespace):
+    """What the pipeline needs of a camera; keeps what is published."""
+
+    def __init__(self, name: str) -> None:
+        statistics = StreamStatistics()
+        super().__init__(name=name, statistics=statistics, image_size=None, overlay_is_watched=False, published=[])
+
+    def publish_keypoints(self, message: Any) -> None:
+        self.published.append(message)
+
+    def fail(self, error: Exception) -> None:
+        raise AssertionError from error
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"), [("torch", [1, 3, 1]), ("openvino", [1, 1, 1, 1, 1])], ids=["torch", "openvino"]
+)
+def test_images_of_equal_size_that_wait_are_one_batch_where_batches_are_made(backend, expected) -> None:
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    extractor = Slow(random_checkpoint(SMALL), "cpu", backend, "fp32")
+    extractor.batches, extractor.may_begin = [], threading.Event()
+    pipeline = Pipeline(extractor, False, lambda error: None)
+    cameras = [Camera(name) for name in ("first", "left", "right", "rear", "other")]
+    images = [textured_image(*size) for size in ((48, 64), (48, 64), (48, 64), (48, 64), (56, 64))]
+    pipeline.start()
+    try:
+        for camera, image in zip(cameras, images):
+            pipeline.offer(Frame(camera, image_message(image, "rgb8"), time.monotonic(), DetectorParameters(), None))
+            wait_until(lambda: extractor.batches)  # the first one is with the network, and the others wait for it
+        wait_until(lambda: all(pipeline._detector.has(camera.name, 60) for camera in cameras[1:]))
+        extractor.may_begin.set()
+        wait_until(lambda: all(camera.published for camera in cameras))
+    finally:
+        extractor.may_begin.set()
+        pipeline.stop()
+    assert extractor.batches == expected
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
