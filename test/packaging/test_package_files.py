@@ -87,6 +87,14 @@ def test_fast_dds_profile_has_room_for_colour_images() -> None:
     assert sorted(ids[:2]) == sorted(ids[2:]), "each transport is described and used"
 
 
+def test_cyclonedds_settings_send_large_packets_and_have_room_for_images() -> None:
+    settings = ElementTree.parse(ROOT / "config" / "cyclonedds.xml").getroot()
+    space = {"": "https://cdds.io/config"}
+    assert settings.findtext("Domain/General/MaxMessageSize", namespaces=space) == "65500B"
+    buffer = settings.find("Domain/Internal/SocketReceiveBufferSize", namespaces=space)
+    assert buffer is not None and buffer.get("min") == "4MB"
+
+
 def _is_number(element: ElementTree.Element) -> bool:
     return (element.text or "").strip().isdigit()
 
