@@ -10,7 +10,6 @@ import tempfile
 import zipfile
 from collections.abc import Sequence as List
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..geometry import Matches
 from ..geometry.pose import Pose
 from ..odometry import Odometry, OdometryCamera, State, monocular_frame, stereo_frame
-from .detectors import Detector, LocalFeatures, match_features
+from .detectors import Detector, LocalFeatures
 from .sequences import MOST_TIME_DIFFERENCE, Sequence
 
 Trajectory = tuple[tuple[float, Pose], ...]
@@ -98,18 +96,17 @@ class _Tracker:
     def __init__(self, sequence: Sequence, detector: Detector, mode: str) -> None:
         self._sequence, self._detector, self._mode = sequence, detector, mode
         self._camera = sequence.camera if mode == "stereo" else OdometryCamera(sequence.camera.matrix)
-        self._match = partial(_match, detector)
-        self._odometry = Odometry(self._camera, match=self._match)
+        self._odometry = Odometry(self._camera)
         self._states: list[State] = []
         self._poses: list[tuple[float, Pose]] = []
 
     def add(self, time: float, features: list[LocalFeatures]) -> None:
         """Take the features of the next frame."""
         eyes = [
-            monocular_frame(rectifier.rectify(found.keypoints), found.descriptors)
+            monocular_frame(rectifier.rectify(found.keypoints), unit_vectors(found.descriptors))
             for rectifier, found in zip(self._sequence.rectifiers, features)
         ]
-        frame = stereo_frame(eyes[0], eyes[1], self._camera, self._match) if self._mode == "stereo" else eyes[0]
+        frame = stereo_frame(eyes[0], eyes[1], self._camera) if self._mode == "stereo" else eyes[0]
         update = self._odometry.process(frame)
         self._states.append(update.state)
         if update.pose is not None:
@@ -137,13 +134,12 @@ class _Tracker:
         )
 
 
-def _match(detector: Detector, descriptors0: NDArray[Any], descriptors1: NDArray[Any]) -> Matches:
-    """Mutual nearest neighbours in the detector's own norm."""
-    first, second = (
-        LocalFeatures(np.empty((len(rows), 2), np.float32), np.empty(len(rows), np.float32), rows)
-        for rows in (descriptors0, descriptors1)
-    )
-    return match_features(first, second, detector.norm)
+def unit_vectors(descriptors: NDArray[Any]) -> NDArray[np.float32]:
+    """Descriptors (N, D) that `match_descriptors` takes: bits become signs, whose cosine is 1 - 2 Hamming / bits."""
+    if descriptors.dtype != np.uint8:
+        return np.asarray(descriptors, np.float32)
+    signs = 2 * np.unpackbits(descriptors, axis=1).astype(np.float32) - 1
+    return np.asarray(signs / np.sqrt(signs.shape[1]), np.float32)
 
 
 def _errors(truth: Trajectory, estimated: Trajectory, scale: bool) -> tuple[float, float]:

@@ -73,15 +73,35 @@ def estimate_pose(
     pose = Pose(rotation_matrix(vector), np.asarray(translation, np.float64).ravel()).inverse()
     inliers = np.zeros(len(points), bool)
     inliers[rows.ravel()] = True
+    return refine_pose(camera, pose, points, landmarks, largest_error, least_inliers, inliers)
+
+
+def refine_pose(
+    camera: OdometryCamera,
+    pose: Pose,
+    points: Array,
+    landmarks: Array,
+    largest_error: float,
+    least_inliers: int,
+    inliers: NDArray[np.bool_] | None = None,
+) -> PoseEstimate | None:
+    """Move `pose` so that it agrees best with what agrees with it already, or with `inliers` (M,).
+
+    Parameters and result are those of :func:`estimate_pose`.
+    """
+    if inliers is None:
+        inliers = reprojection_errors(camera, pose, points, landmarks) < largest_error
     for _ in range(2):
+        if inliers.sum() < least_inliers:
+            return None
         chosen = np.flatnonzero(inliers)
         zeros = np.zeros(len(chosen), np.int64)
         observations = Observations(zeros, np.arange(len(chosen)), points[chosen])
         refined = adjust([pose], landmarks[chosen], observations, camera, fixed=0, fix_landmarks=True)
         pose = refined.poses[0]
         inliers = reprojection_errors(camera, pose, points, landmarks) < largest_error
-        if inliers.sum() < least_inliers:
-            return None
+    if inliers.sum() < least_inliers:
+        return None
     assert refined.covariance is not None
     return PoseEstimate(pose, inliers, refined.covariance)
 

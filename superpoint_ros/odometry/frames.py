@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Matches, match_descriptors
+from ..geometry import match_descriptors
 from .camera import Array, OdometryCamera
-
-Matcher = Callable[[NDArray[Any], NDArray[Any]], Matches]
-"""Pairs the rows of two sets of descriptors."""
 
 _LARGEST_ROW_DIFFERENCE = 2.0  # pixels between the two eyes' rows
 _LARGEST_DEPTH = 40.0  # baselines; beyond, disparity says too little
@@ -28,7 +24,7 @@ class KeypointFrame:
     points : ndarray, (N, 3), float64
         u, v in rectified pixels of the left or only image, and u in the right one, nan where it is not known.
     descriptors : ndarray, (N, D)
-        Whatever the matcher takes.
+        As `match_descriptors` takes them.
     """
 
     points: Array
@@ -45,17 +41,15 @@ def monocular_frame(keypoints: Array, descriptors: NDArray[Any]) -> KeypointFram
     return KeypointFrame(points, descriptors[valid])
 
 
-def stereo_frame(
-    left: KeypointFrame, right: KeypointFrame, camera: OdometryCamera, match: Matcher = match_descriptors
-) -> KeypointFrame:
+def stereo_frame(left: KeypointFrame, right: KeypointFrame, camera: OdometryCamera) -> KeypointFrame:
     """Add to the left frame where the right one sees the same points.
 
-    A pair counts if both lie on one row and their disparity is that of a point at most 40 baselines away.
+    Only pairs count that lie on one row and whose disparity is that of a point at most 40 baselines away.
     """
-    rows, columns = match(left.descriptors, right.descriptors).indices.T
-    disparity = left.points[rows, 0] - right.points[columns, 0]
-    same_row = np.abs(left.points[rows, 1] - right.points[columns, 1]) < _LARGEST_ROW_DIFFERENCE
-    valid = same_row & (disparity > camera.focal_length / _LARGEST_DEPTH)
+    disparity = np.subtract.outer(left.points[:, 0], right.points[:, 0])
+    row_difference = np.subtract.outer(left.points[:, 1], right.points[:, 1])
+    candidates = (np.abs(row_difference) < _LARGEST_ROW_DIFFERENCE) & (disparity > camera.focal_length / _LARGEST_DEPTH)
+    rows, columns = match_descriptors(left.descriptors, right.descriptors, candidates=candidates).indices.T
     points = left.points.copy()
-    points[rows[valid], 2] = right.points[columns[valid], 0]
+    points[rows, 2] = right.points[columns, 0]
     return KeypointFrame(points, left.descriptors)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from ..geometry import Matches, estimate_relative_pose
-from ..geometry.pose import Pose
+from ..geometry import estimate_homography, estimate_relative_pose, match_descriptors
+from ..geometry.pose import Pose, rotation_vector
 from .camera import Array, OdometryCamera
-from .estimation import LARGEST_ERROR, LEAST_PARALLAX, triangulate
+from .estimation import LARGEST_ERROR, LEAST_PARALLAX, estimate_pose, triangulate
 from .frames import KeypointFrame
-from .landmark_map import KeyFrame, LandmarkMap, unknown
+from .landmark_map import UNKNOWN, KeyFrame, LandmarkMap, unknown
 from .settings import OdometrySettings
 
 LEAST_TO_INITIALISE = 50
 """Matches, and among them inliers, that two frames must have to begin with."""
 
 _INITIAL_PARALLAX = np.radians(2.5)  # median
+_CLEARLY_WORSE = 1.03  # times as much unexplained
+_SAME_DIRECTION = np.radians(10.0)
+_MOST_FRAMES = 30
+_FRAMES_BETWEEN = 3  # the first and the last one that have a say
 _INITIAL_DEPTH = 1.0  # median, where nothing fixes the scale
 _GROUND_TRIALS = 300
 _GROUND_TILT = np.radians(25.0)  # between the ground's normal and the camera's vertical axis
@@ -23,59 +29,149 @@ _GROUND_THICKNESS = 0.03  # of the camera's height
 _GROUND_SUPPORT = 15  # landmarks
 
 
-def map_from_two_views(
-    camera: OdometryCamera,
-    settings: OdometrySettings,
-    first: KeypointFrame,
-    second: KeypointFrame,
-    matches: Matches,
-    start: Pose,
-) -> LandmarkMap | None:
-    """Begin a map with two frames of a single camera.
+class Tracks:
+    """The keypoints of a first frame, followed through the frames after it.
+
+    Parameters
+    ----------
+    first : KeypointFrame
+
+    Attributes
+    ----------
+    frames : list of KeypointFrame
+    seen : list of ndarray, (N,), int64
+        Where each keypoint of the first frame is in each of the frames, or `UNKNOWN`.
+    """
+
+    def __init__(self, first: KeypointFrame) -> None:
+        self.frames, self.seen = [first], [np.arange(len(first))]
+
+    def follow(self, frame: KeypointFrame) -> int:
+        """Find the keypoints in the next frame; return how many."""
+        if len(self.frames) == _MOST_FRAMES:  # a camera that stands still goes on for long
+            del self.frames[1::2], self.seen[1::2]
+        tracks, rows = match_descriptors(self.frames[0].descriptors, frame.descriptors).indices.T
+        seen = np.full(len(self.frames[0]), UNKNOWN)
+        seen[tracks] = rows
+        self.frames.append(frame)
+        self.seen.append(seen)
+        return len(tracks)
+
+
+def begin_map(camera: OdometryCamera, settings: OdometrySettings, tracks: Tracks, start: Pose) -> LandmarkMap | None:
+    """Begin a map with the frames that a single camera has taken so far.
+
+    Where most of what is seen lies in one plane, two views have two explanations. Therefore all that follow from the
+    essential matrix and from the homography between the first and the last frame are tried, and the one that explains
+    the frames between them best is taken; while another one explains them nearly as well, it is better to wait.
 
     Parameters
     ----------
     camera : OdometryCamera
     settings : OdometrySettings
-    first, second : KeypointFrame
-    matches : Matches
-        Of both.
+    tracks : Tracks
     start : Pose
-        Of the first one, in the odometry frame.
+        Of the first frame, in the odometry frame.
 
     Returns
     -------
     LandmarkMap or None
-        With both as key frames; None if they see too little of the same, from places too near to each other, or
-        what should give the scale.
+        None if the frames see too little of the same, from places too near to each other, or not what should give
+        the scale.
     """
-    rows, columns = matches.indices.T
-    points0, points1 = first.points[rows], second.points[columns]
-    motion = estimate_relative_pose(
-        camera.normalized(points0[:, :2]),
-        camera.normalized(points1[:, :2]),
-        max_error=LARGEST_ERROR / 2 / camera.focal_length,
-    )
-    if motion is None or motion.inliers.sum() < LEAST_TO_INITIALISE:
+    common = np.flatnonzero(tracks.seen[-1] != UNKNOWN)
+    points0, points1 = tracks.frames[0].points[common], tracks.frames[-1].points[tracks.seen[-1][common]]
+    starts, parallaxes = [], []
+    for motion in _motions(camera, points0, points1):
+        moved = start @ motion.inverse()
+        landmarks, parallax = triangulate(camera, start, points0, moved, points1, LARGEST_ERROR)
+        met = np.isfinite(landmarks[:, 0])
+        if met.sum() >= LEAST_TO_INITIALISE:
+            starts.append(((start, moved), common[met], landmarks[met]))
+            parallaxes.append(np.median(parallax[met]))
+    if not starts or max(parallaxes) < _INITIAL_PARALLAX:
         return None
-    moved = start @ Pose(motion.rotation, motion.translation).inverse()
-    landmarks, parallax = triangulate(camera, start, points0, moved, points1, LARGEST_ERROR)
-    good = motion.inliers & np.isfinite(landmarks[:, 0]) & (parallax > LEAST_PARALLAX)
-    if good.sum() < LEAST_TO_INITIALISE or np.median(parallax[motion.inliers]) < _INITIAL_PARALLAX:
+    attempts = [_explain(camera, settings, tracks, *each) for each in starts]
+    begun, cost = min(attempts, key=lambda attempt: attempt[1])
+    rivals = [other for other, its_cost in attempts if its_cost < _CLEARLY_WORSE * cost]
+    undecided = max(_angle_between(begun, rival) for rival in rivals) > _SAME_DIRECTION
+    may_wait = len(common) > len(tracks.frames[0]) / 2 and len(tracks.frames) < _MOST_FRAMES
+    if np.median(begun.parallax()) < _INITIAL_PARALLAX or (undecided and may_wait):
         return None
+    begun.forget(begun.parallax() < LEAST_PARALLAX)
+    return begun if len(begun.positions) >= LEAST_TO_INITIALISE and _fix_scale(begun, settings) else None
+
+
+def _motions(camera: OdometryCamera, points0: Array, points1: Array) -> list[Pose]:
+    """What takes points of the first camera to the second, up to scale, if anything does."""
+    first, second = (camera.normalized(points[:, :2]) for points in (points0, points1))
+    motions = []
+    general = estimate_relative_pose(first, second, max_error=LARGEST_ERROR / 2 / camera.focal_length)
+    if general is not None:
+        motions.append(Pose(general.rotation, general.translation))
+    planar = estimate_homography(first, second, max_error=LARGEST_ERROR / camera.focal_length)
+    if planar is not None:
+        _, rotations, translations, _ = cv2.decomposeHomographyMat(planar.matrix, np.eye(3))
+        for rotation, translation in zip(rotations, translations):
+            length = np.linalg.norm(translation)
+            if length > 0:
+                motions.append(
+                    Pose(np.asarray(rotation, np.float64), np.asarray(translation / length, np.float64).ravel())
+                )
+    return [motion for index, motion in enumerate(motions) if not any(_alike(motion, m) for m in motions[:index])]
+
+
+def _alike(first: Pose, second: Pose) -> bool:
+    turned = np.linalg.norm(rotation_vector(first.rotation.T @ second.rotation))
+    return bool(turned < _SAME_DIRECTION / 2 and first.position @ second.position > np.cos(_SAME_DIRECTION / 2))
+
+
+def _explain(
+    camera: OdometryCamera,
+    settings: OdometrySettings,
+    tracks: Tracks,
+    ends: tuple[Pose, Pose],
+    chosen: NDArray[np.int64],
+    landmarks: Array,
+) -> tuple[LandmarkMap, float]:
+    """The map in which `chosen` tracks see `landmarks`, first and last frame are at `ends`; and how badly it fits."""
     begun = LandmarkMap(camera, settings.max_key_frames)
-    numbers = begun.add_landmarks(landmarks[good])
-    for frame, pose, seen in ((first, start, rows), (second, moved, columns)):
-        known = unknown(frame)
-        known[seen[good]] = numbers
-        begun.insert(KeyFrame(frame, pose, known))
-    begun.optimise(begun.key_frames, fixed=1, largest_error=LARGEST_ERROR)
-    return begun if _fix_scale(begun, settings) else None
+    numbers = np.full(len(tracks.frames[0]), UNKNOWN)
+    numbers[chosen] = begun.add_landmarks(landmarks)
+    between = range(1, len(tracks.frames) - 1)
+    observed = 0
+    for index in (0, *between[:: max(1, len(between) // _FRAMES_BETWEEN)], len(tracks.frames) - 1):
+        frame, seen = tracks.frames[index], tracks.seen[index]
+        known = np.flatnonzero((seen != UNKNOWN) & (numbers != UNKNOWN))
+        observed += int((seen != UNKNOWN).sum())
+        if index in between:
+            points = frame.points[seen[known]]
+            estimate = estimate_pose(
+                camera, points, begun.positions[numbers[known]], LARGEST_ERROR, settings.min_inliers
+            )
+            if estimate is None:
+                continue
+            pose = estimate.pose
+        else:
+            pose = ends[index > 0]
+        visible = unknown(frame)
+        visible[seen[known]] = numbers[known]
+        begun.insert(KeyFrame(frame, pose, visible))
+    errors = begun.optimise(begun.key_frames, fixed=1, largest_error=LARGEST_ERROR)
+    fitting = errors[errors < LARGEST_ERROR]
+    return begun, float((fitting**2).sum() + LARGEST_ERROR**2 * (observed - len(fitting)))
+
+
+def _angle_between(first: LandmarkMap, second: LandmarkMap) -> float:
+    """Angle in radians between the ways that the camera goes in two maps."""
+    ways = [begun.key_frames[-1].pose.position - begun.key_frames[0].pose.position for begun in (first, second)]
+    cosine = ways[0] @ ways[1] / np.prod(np.linalg.norm(ways, axis=1))
+    return float(np.arccos(np.clip(cosine, -1, 1)))
 
 
 def _fix_scale(begun: LandmarkMap, settings: OdometrySettings) -> bool:
     """Give a map of two key frames its scale; False if what should give it cannot be seen."""
-    first, second = begun.key_frames
+    first, second = begun.key_frames[0], begun.key_frames[-1]
     local = first.pose.to_body(begun.positions)
     known, unscaled = _INITIAL_DEPTH, float(np.median(local[:, 2]))
     if settings.initial_baseline:

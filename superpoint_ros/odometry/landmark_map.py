@@ -96,10 +96,11 @@ class LandmarkMap:
         numbers, first = np.unique(numbers, return_index=True)
         return LocalMap(numbers, self.positions[numbers], descriptors[first])
 
-    def optimise(self, window: Sequence[KeyFrame], fixed: int, largest_error: float) -> None:
+    def optimise(self, window: Sequence[KeyFrame], fixed: int, largest_error: float) -> Array:
         """Bundle-adjust the key frames of `window` but the first `fixed`, and what they see.
 
-        Observations that are more than `largest_error` pixels off afterwards are given up.
+        Observations that are more than `largest_error` pixels off afterwards are given up. Returns by how many pixels
+        each one was off.
         """
         observed = [np.flatnonzero(key_frame.landmarks != UNKNOWN) for key_frame in window]
         numbers = np.concatenate([key.landmarks[rows] for key, rows in zip(window, observed)])
@@ -118,6 +119,20 @@ class LandmarkMap:
             wrong = result.errors[start : start + len(rows)] > largest_error
             key_frame.landmarks[rows[wrong]] = UNKNOWN
             start += len(rows)
+        return result.errors
+
+    def parallax(self) -> Array:
+        """Angles (L,) in radians between the directions in which the first and the last key frame see the landmarks."""
+        first, last = (self.positions - key.pose.position for key in (self.key_frames[0], self.key_frames[-1]))
+        cosine = (first * last).sum(axis=1) / (np.linalg.norm(first, axis=1) * np.linalg.norm(last, axis=1))
+        return np.asarray(np.arccos(np.clip(cosine, -1, 1)))
+
+    def forget(self, landmarks: NDArray[np.bool_]) -> None:
+        """Give up some landmarks: a mask (L,)."""
+        given_up = np.append(landmarks, False)  # the last one stands for UNKNOWN
+        for key_frame in self.key_frames:
+            key_frame.landmarks[given_up[key_frame.landmarks]] = UNKNOWN
+        self._compact()
 
     def rescale(self, factor: float, origin: Array) -> None:
         """Stretch everything about `origin` (3,)."""

@@ -2,8 +2,9 @@
 
 The way of a frame:
 
-1. Its keypoints are matched with the landmarks of the key frames around the last one that it was seen from.
-2. PnP with RANSAC gives the pose. If too few matches agree the frame is lost: it is compared with all key frames, and
+1. Its keypoints are matched with the landmarks of the key frames around the last one that it was seen from, near where
+   a constant velocity lets these be expected.
+2. PnP with RANSAC gives the pose, from which more landmarks are found where they should appear. If too few matches agree the frame is lost: it is compared with all key frames, and
    tracking goes on from the first one that fits (relocalisation). After a while without, a new map begins.
 3. When little of the last key frame is left in view, the frame becomes a key frame: keypoints without a landmark get
    one, from disparity or by triangulation with the key frames before, and the key frames around are bundle-adjusted.
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import match_descriptors
+from ..geometry import match_descriptors, near_predictions
 from ..geometry.pose import INITIAL_POSE, Pose
 from .camera import Array, OdometryCamera
 from .estimation import (
@@ -28,10 +29,11 @@ from .estimation import (
     PoseEstimate,
     estimate_pose,
     landmarks_from_disparity,
+    refine_pose,
     triangulate,
 )
-from .frames import KeypointFrame, Matcher
-from .initialisation import LEAST_TO_INITIALISE, map_from_two_views
+from .frames import KeypointFrame
+from .initialisation import LEAST_TO_INITIALISE, Tracks, begin_map
 from .landmark_map import UNKNOWN, KeyFrame, LandmarkMap, LocalMap, unknown
 from .settings import OdometrySettings
 
@@ -39,6 +41,7 @@ _NEIGHBOURS = 8  # key frames that make the local map and are adjusted together
 _ANCHORS = 8  # older ones that see the same landmarks and hold these in place
 _LEAST_TO_RELOCALISE = 30  # matches: more than to track, because no motion vouches for the place
 _RELOCALISATION_TRIALS = 20  # key frames compared with one lost frame
+_SEARCH_ANGLE = 0.1  # radians between a landmark and where constant velocity predicts it
 _NEW_VIEW = 0.6  # share of the key frame's landmarks still seen, below which a frame becomes the next one
 _NEW_PLACE = 0.15  # motion in shares of the median depth, above which it does
 
@@ -83,8 +86,6 @@ class Odometry:
     camera : OdometryCamera
         With a baseline, frames are expected to be of a stereo pair; see `frames`.
     settings : OdometrySettings
-    match : callable
-        Pairs descriptors.
 
     Attributes
     ----------
@@ -93,15 +94,9 @@ class Odometry:
     map : LandmarkMap
     """
 
-    def __init__(
-        self,
-        camera: OdometryCamera,
-        settings: OdometrySettings | None = None,
-        match: Matcher = match_descriptors,
-    ) -> None:
+    def __init__(self, camera: OdometryCamera, settings: OdometrySettings | None = None) -> None:
         self.camera = camera
         self.settings = settings or OdometrySettings()
-        self.match = match
         self.state = State.INITIALISING
         self._begin(INITIAL_POSE)
 
@@ -109,7 +104,8 @@ class Odometry:
         """Start a new map at `pose`."""
         self.map = LandmarkMap(self.camera, self.settings.max_key_frames)
         self._start_pose = self._last_pose = pose
-        self._first_frame: KeypointFrame | None = None
+        self._tracks: Tracks | None = None
+        self._motion = Pose.identity()
         self._lost_frames = 0
 
     def process(self, frame: KeypointFrame) -> Update:
@@ -120,6 +116,8 @@ class Odometry:
             update = self._track(frame) or self._relocalise(frame) or Update(State.LOST)
         self.state = update.state
         if update.pose is not None:
+            tracked = update.covariance is not None and not self._lost_frames
+            self._motion = self._last_pose.inverse() @ update.pose if tracked else Pose.identity()
             self._last_pose, self._lost_frames = update.pose, 0
         elif self.map.key_frames:
             self._lost_frames += 1
@@ -144,23 +142,19 @@ class Odometry:
         return True
 
     def _begin_monocular(self, frame: KeypointFrame) -> bool:
-        """Begin with two frames that see enough of the same from places far enough apart."""
-        if self._first_frame is not None:
-            matches = self.match(self._first_frame.descriptors, frame.descriptors)
-            if len(matches) >= LEAST_TO_INITIALISE:
-                begun = map_from_two_views(
-                    self.camera, self.settings, self._first_frame, frame, matches, self._start_pose
-                )
-                if begun is not None:
-                    self.map = begun
-                return begun is not None
-        self._first_frame = frame
+        """Begin with frames that see enough of the same from places far enough apart."""
+        if self._tracks is not None and self._tracks.follow(frame) >= LEAST_TO_INITIALISE:
+            begun = begin_map(self.camera, self.settings, self._tracks, self._start_pose)
+            if begun is not None:
+                self.map = begun
+            return begun is not None
+        self._tracks = Tracks(frame)
         return False
 
     # Tracking
 
     def _track(self, frame: KeypointFrame) -> Update | None:
-        located = self._locate(frame, self._local, self.settings.min_inliers)
+        located = self._locate(frame, self._local, self.settings.min_inliers, self._last_pose @ self._motion)
         if located is None:
             return None
         estimate, landmarks = located
@@ -176,18 +170,44 @@ class Odometry:
         return Update(State.TRACKING, pose, estimate.covariance, int(estimate.inliers.sum()), is_key_frame)
 
     def _locate(
-        self, frame: KeypointFrame, local: LocalMap, least_inliers: int
+        self, frame: KeypointFrame, local: LocalMap, least_inliers: int, predicted: Pose | None = None
     ) -> tuple[PoseEstimate, NDArray[np.int64]] | None:
-        """Find the pose from which `frame` sees `local`, and the landmark of each keypoint."""
-        rows, columns = self.match(frame.descriptors, local.descriptors).indices.T
-        estimate = estimate_pose(
-            self.camera, frame.points[rows], local.positions[columns], LARGEST_ERROR, least_inliers
+        """Find the pose from which `frame` sees `local`, and the landmark of each keypoint.
+
+        Landmarks are looked for near where they are predicted; failing that, or without prediction, everywhere; and
+        once a pose is found, again close to where it expects them.
+        """
+        estimate = None
+        for guess in (predicted, None) if predicted else (None,):
+            rows, columns = self._find(frame, local, guess, _SEARCH_ANGLE * self.camera.focal_length)
+            estimate = estimate_pose(
+                self.camera, frame.points[rows], local.positions[columns], LARGEST_ERROR, least_inliers
+            )
+            if estimate is not None:
+                break
+        if estimate is None:
+            return None
+        rows, columns = self._find(frame, local, estimate.pose, 2 * LARGEST_ERROR)
+        estimate = refine_pose(
+            self.camera, estimate.pose, frame.points[rows], local.positions[columns], LARGEST_ERROR, least_inliers
         )
         if estimate is None:
             return None
         landmarks = unknown(frame)
         landmarks[rows[estimate.inliers]] = local.numbers[columns[estimate.inliers]]
         return estimate, landmarks
+
+    def _find(
+        self, frame: KeypointFrame, local: LocalMap, pose: Pose | None, radius: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Match keypoints (rows) with landmarks (columns), within `radius` pixels of where `pose` expects these."""
+        candidates = None
+        if pose is not None:
+            seen = pose.to_body(local.positions)
+            expected = np.where(seen[:, 2:] > 0, self.camera.project(seen)[:, :2], np.nan)
+            candidates = near_predictions(expected, frame.points[:, :2], radius).T
+        rows, columns = match_descriptors(frame.descriptors, local.descriptors, candidates=candidates).indices.T
+        return rows, columns
 
     def _relocalise(self, frame: KeypointFrame) -> Update | None:
         """Compare a lost frame with key frames, newest first and further back with each lost frame."""
@@ -229,7 +249,7 @@ class Odometry:
     def _triangulate_with(self, other: KeyFrame, key_frame: KeyFrame) -> None:
         """Make landmarks of the keypoints that have none in either key frame but match."""
         free0, free1 = (np.flatnonzero(key.landmarks == UNKNOWN) for key in (other, key_frame))
-        matches = self.match(other.frame.descriptors[free0], key_frame.frame.descriptors[free1])
+        matches = match_descriptors(other.frame.descriptors[free0], key_frame.frame.descriptors[free1])
         rows, columns = free0[matches.indices[:, 0]], free1[matches.indices[:, 1]]
         landmarks, parallax = triangulate(
             self.camera,

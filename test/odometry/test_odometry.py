@@ -36,10 +36,10 @@ MONO, STEREO = OdometryCamera(MATRIX), OdometryCamera(MATRIX, baseline=0.12)
 class World:
     """Points on the walls of a room, each with a descriptor of its own, and a camera that flies along a path."""
 
-    def __init__(self, path: Path, seed: int = 0, noise: float = 0.3, outliers: float = 0.1) -> None:
+    def __init__(self, path: Path, seed: int = 0, noise: float = 0.3, outliers: float = 0.1, count: int = 2500) -> None:
         self.rng = np.random.default_rng(seed)
         self.path, self.noise, self.outliers = path, noise, outliers
-        points = self.rng.uniform((-3, -2.5, 0), (3, 2.5, 3), (2500, 3))
+        points = self.rng.uniform((-3, -2.5, 0), (3, 2.5, 3), (count, 3))
         wall = self.rng.integers(6, size=len(points))
         points[np.arange(len(points)), wall // 2] = np.array([-3, 3, -2.5, 2.5, 0, 3])[wall]
         self.points = points
@@ -107,7 +107,7 @@ def test_stereo_follows_the_camera(seed: int) -> None:
     ids=["free", "height"],
 )
 def test_a_single_camera_follows_up_to_scale(odometry_settings: OdometrySettings, scale_error: float) -> None:
-    world = World(Path(5, speed=0.8, turn_rate=0.3), outliers=0.05)
+    world = World(Path(5, speed=0.8, turn_rate=0.3), outliers=0.05, count=4000)  # more than 15 on the ground in view
     start = float(np.argmin([abs(world.path.pose(t).position[2] - 1) for t in np.arange(0, 20, 0.1)])) / 10
     odometry = Odometry(MONO, odometry_settings)
     poses = {}
@@ -121,6 +121,38 @@ def test_a_single_camera_follows_up_to_scale(odometry_settings: OdometrySettings
     scale = (estimated * true).sum() / (estimated**2).sum()
     assert position_errors(world, poses, start, scale).max() < 0.1
     assert abs(np.log(scale)) < scale_error
+
+
+@pytest.mark.parametrize("path", [4, 7])
+def test_a_single_camera_in_front_of_a_wall_takes_the_right_one_of_two_explanations(path: int) -> None:
+    world = World(Path(path, speed=0.8, turn_rate=0.6), noise=0.7)
+    ahead = world.path.pose(0).rotation[:2, 2]
+    axis = int(np.argmax(np.abs(ahead)))
+    flat = world.rng.random(len(world.points)) < 0.8
+    world.points[flat, axis] = np.sign(ahead[axis]) * (3.0, 2.5)[axis]
+    odometry = Odometry(MONO)
+    poses = {}
+    for time in np.arange(0, 2, 0.1):
+        update = odometry.process(world.frames(time)[0])
+        if update.pose is not None:
+            poses[time] = update.pose
+    assert len(poses) > 5
+    estimated = np.array([pose.position for pose in poses.values()])
+    true = np.array([world.truth(time).position for time in poses])
+    scale = (estimated * true).sum() / (estimated**2).sum()
+    assert position_errors(world, poses, scale=scale).max() < 0.08  # the other explanation is some 30 cm off
+
+
+def test_what_looks_alike_is_told_apart_by_where_it_is_expected() -> None:
+    world = World(Path(2, speed=0.5, turn_rate=0.4))
+    world.descriptors = world.descriptors[world.rng.integers(60, size=len(world.points))]  # of forty points each
+    odometry = Odometry(STEREO)
+    poses = {}
+    for time in np.arange(0, 2, 0.1):
+        update = odometry.process(world.stereo(time))
+        assert update.pose is not None
+        poses[time] = update.pose
+    assert position_errors(world, poses).max() < 0.03
 
 
 def test_a_known_first_step_gives_the_scale() -> None:
