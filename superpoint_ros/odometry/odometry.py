@@ -4,8 +4,9 @@ The way of a frame:
 
 1. Its keypoints are matched with the landmarks of the key frames around the last one that it was seen from, near where
    a constant velocity lets these be expected.
-2. PnP with RANSAC gives the pose, from which more landmarks are found where they should appear. If too few matches agree the frame is lost: it is compared with all key frames, and
-   tracking goes on from the first one that fits (relocalisation). After a while without, a new map begins.
+2. PnP with RANSAC gives the pose, and more landmarks are found where it lets them be expected. If too few agree the
+   frame is lost: it is compared with all key frames, and tracking goes on from the first one that fits
+   (relocalisation). After a while without, a new map begins.
 3. When little of the last key frame is left in view, the frame becomes a key frame: keypoints without a landmark get
    one, from disparity or by triangulation with the key frames before, and the key frames around are bundle-adjusted.
 
