@@ -38,6 +38,7 @@ class LossWeights:
     detector: float = 8.0
     localisation: float = 1.0
     reprojection: float = 0.0
+    reliability: float = 0.0
     descriptor: float = 1.0
     label_sigma: float = 0.6
     descriptor_radius: float = 8.0

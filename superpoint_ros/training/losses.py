@@ -1,4 +1,4 @@
-"""Losses of the joint training: detector cross-entropy, localisation, reprojection, descriptor InfoNCE."""
+"""Losses of the joint training: of the detector (labels, and agreement of both views) and of the descriptors."""
 
 from __future__ import annotations
 
@@ -108,11 +108,32 @@ def localisation_loss(scores: Tensor, points: Tensor, generator: torch.Generator
     return loss, ((found - chosen).square().sum(1) * share).sum().sqrt().detach()
 
 
-def reprojection_loss(scores: Tensor, points: Correspondences, homographies: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance between what both views detect at corresponding points (as in ALIKE, Zhao et al. 2022).
+@dataclass(frozen=True)
+class DetectedPairs:
+    """What both views of each pair detect at M corresponding points.
 
-    Labels play no part. The detection is the highest score within two pixels of the point, refined as decoding does.
-    Pairs of detections count by the scores around both; those more than three pixels apart do not.
+    The detection is the highest score within two pixels of the point, refined as decoding does.
+
+    Attributes
+    ----------
+    errors : Tensor, (M, 4)
+        From where the homography takes the one detection to the other, x and y, in pixels of the second view;
+        and likewise in pixels of the first.
+    mass : Tensor, (M,)
+        Geometric mean of the scores around both detections.
+    """
+
+    errors: Tensor
+    mass: Tensor
+
+    def distances(self) -> Tensor:
+        """Lengths (M, 2) of the errors in the second and in the first view, without gradient."""
+        lengths: Tensor = torch.linalg.vector_norm(self.errors.detach().view(-1, 2, 2), dim=2)
+        return lengths
+
+
+def detect_in_both(scores: Tensor, points: Correspondences, homographies: Tensor) -> DetectedPairs:
+    """Look in the scores (2B, H, W) of all first and all second views for what corresponds.
 
     Parameters
     ----------
@@ -121,6 +142,20 @@ def reprojection_loss(scores: Tensor, points: Correspondences, homographies: Ten
     points : Correspondences
     homographies : Tensor, (B, 3, 3)
         From first to second views, in pixels.
+    """
+    image = torch.cat([points.pair, points.pair + len(homographies)])
+    near = torch.cat([points.first, points.second])
+    found, mass = _centres_of_mass(scores, image, _peaks(scores.detach(), image, near))
+    (first, second), (mass_first, mass_second) = found.chunk(2), mass.chunk(2)
+    forward = warp_points(first[:, None], homographies[points.pair])[:, 0] - second
+    backward = warp_points(second[:, None], torch.linalg.inv(homographies)[points.pair])[:, 0] - first
+    return DetectedPairs(torch.cat([forward, backward], 1), (mass_first * mass_second).sqrt())
+
+
+def reprojection_loss(found: DetectedPairs) -> tuple[Tensor, Tensor]:
+    """Distance between what both views detect at corresponding points (as in ALIKE, Zhao et al. 2022).
+
+    Labels play no part. Pairs of detections count by their scores; those more than three pixels apart do not.
 
     Returns
     -------
@@ -129,21 +164,22 @@ def reprojection_loss(scores: Tensor, points: Correspondences, homographies: Ten
     distance : Tensor, ()
         Root weighted mean square distance in pixels of the second views, without gradient.
     """
-    if len(points.pair) == 0:
-        return scores.sum() * 0, scores.new_zeros(())
-    image = torch.cat([points.pair, points.pair + len(homographies)])
-    found, mass = _centres_of_mass(
-        scores, image, _peaks(scores.detach(), image, torch.cat([points.first, points.second]))
-    )
-    (first, second), (mass_first, mass_second) = found.chunk(2), mass.chunk(2)
-    forward = warp_points(first[:, None], homographies[points.pair])[:, 0] - second
-    backward = warp_points(second[:, None], torch.linalg.inv(homographies)[points.pair])[:, 0] - first
-    distances = torch.linalg.vector_norm(forward.detach(), dim=1)
-    share = (mass_first * mass_second).sqrt().detach() * (distances < _MAX_REPROJECTION_ERROR)
+    distances = found.distances()[:, 0]
+    share = found.mass.detach() * (distances < _MAX_REPROJECTION_ERROR)
     share = share / share.sum().clamp(min=1e-9)
-    errors = torch.cat([forward, backward], 1)
+    errors = found.errors
     loss = functional.huber_loss(errors, torch.zeros_like(errors), delta=1.0, reduction="none").mean(1)
     return (loss * share).sum(), (distances.square() * share).sum().sqrt()
+
+
+def reliability_loss(found: DetectedPairs) -> Tensor:
+    """Mean distance in pixels between corresponding detections, weighted by their scores.
+
+    Its gradient leads to the scores, not to the positions: what is found elsewhere in the other view scores less, what
+    is found again exactly scores more. Distances count up to three pixels.
+    """
+    distances = found.distances().mean(1).clamp(max=_MAX_REPROJECTION_ERROR)
+    return (found.mass * distances).sum() / found.mass.sum().clamp(min=1e-9)
 
 
 def _peaks(scores: Tensor, image: Tensor, points: Tensor) -> Tensor:

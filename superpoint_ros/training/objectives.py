@@ -15,8 +15,10 @@ from .losses import (
     Correspondences,
     Distractors,
     descriptor_loss,
+    detect_in_both,
     detector_loss,
     localisation_loss,
+    reliability_loss,
     reprojection_loss,
     soft_targets,
 )
@@ -30,7 +32,7 @@ def pair_losses(
     inverse_temperature: Tensor,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Return a batch's losses "detector", "localisation", "reprojection" and "descriptor".
+    """Return a batch's losses "detector", "localisation", "reprojection", "reliability" and "descriptor".
 
     To watch there are "distance" (from labels), "reprojection_distance" and "accuracy" (of descriptors).
     """
@@ -40,7 +42,8 @@ def pair_losses(
     scores = score_map(logits)
     localisation, distance = localisation_loss(scores, batch.labels, generator)
     points = Correspondences(batch.pair, batch.first, batch.second)
-    reprojection, reprojection_distance = reprojection_loss(scores, points, batch.homographies)
+    found = detect_in_both(scores, points, batch.homographies)
+    reprojection, reprojection_distance = reprojection_loss(found)
     first = sample_descriptors(descriptor_map, batch.pair, batch.first, grid)
     second = sample_descriptors(descriptor_map, batch.pair + count, batch.second, grid)
     descriptor, accuracy = descriptor_loss(
@@ -55,6 +58,7 @@ def pair_losses(
         "detector": detector,
         "localisation": localisation,
         "reprojection": reprojection,
+        "reliability": reliability_loss(found),
         "descriptor": descriptor,
         "distance": distance,
         "reprojection_distance": reprojection_distance,
@@ -73,7 +77,7 @@ def distillation_losses(output: NetworkOutput, teacher: NetworkOutput) -> dict[s
 
 def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
     """Return what is minimised."""
-    parts = ("detector", "localisation", "reprojection", "descriptor")
+    parts = ("detector", "localisation", "reprojection", "reliability", "descriptor")
     return torch.stack([getattr(weights, part) * losses[part] for part in parts if part in losses]).sum()
 
 

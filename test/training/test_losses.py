@@ -8,8 +8,10 @@ from superpoint_ros.training.losses import (
     Correspondences,
     Distractors,
     descriptor_loss,
+    detect_in_both,
     detector_loss,
     localisation_loss,
+    reliability_loss,
     reprojection_loss,
     soft_targets,
 )
@@ -73,17 +75,18 @@ def test_reprojection_measures_how_far_detections_of_both_views_are_apart() -> N
     move[0, :2, 2] = torch.tensor([10.0, 3.0])
     points = Correspondences(torch.tensor([0]), label[0], label[1])
     detected = label + torch.tensor([[[0.0, 1.0]], [[0.0, 0.0]]])
-    loss, distance = reprojection_loss(scores_of(soft_targets(detected, (32, 40), 0.35)), points, move)
+    loss, distance = reprojection_loss(detect_in_both(scores_of(soft_targets(detected, (32, 40), 0.35)), points, move))
     assert float(distance) == pytest.approx(1.0, abs=0.05)
     assert float(loss) == pytest.approx(0.25, abs=0.03)
     both = label + torch.tensor([0.6, 1.3])  # away from the label, but alike in both views
-    assert float(reprojection_loss(scores_of(soft_targets(both, (32, 40), 0.35)), points, move)[1]) < 0.05
+    found = detect_in_both(scores_of(soft_targets(both, (32, 40), 0.35)), points, move)
+    assert float(reprojection_loss(found)[1]) < 0.05
 
 
 def test_reprojection_pulls_detections_together() -> None:
     points = Correspondences(torch.tensor([0]), torch.tensor([[12.0, 14.0]]), torch.tensor([[12.0, 14.0]]))
     scores = scores_of(soft_targets(torch.tensor([[[12.0, 14.0]], [[13.0, 14.0]]]), (32, 32), 0.6)).requires_grad_()
-    reprojection_loss(scores, points, torch.eye(3)[None])[0].backward()
+    reprojection_loss(detect_in_both(scores, points, torch.eye(3)[None]))[0].backward()
     assert scores.grad is not None
     assert (
         float(scores.grad[0, 14, 13]) < 0 < float(scores.grad[0, 14, 11])
@@ -93,7 +96,21 @@ def test_reprojection_pulls_detections_together() -> None:
 
 def test_reprojection_without_points_costs_nothing() -> None:
     none = Correspondences(torch.zeros(0, dtype=torch.long), torch.zeros(0, 2), torch.zeros(0, 2))
-    assert float(reprojection_loss(torch.zeros(2, 32, 32), none, torch.eye(3)[None])[0]) == 0
+    found = detect_in_both(torch.zeros(2, 32, 32), none, torch.eye(3)[None])
+    assert float(reprojection_loss(found)[0]) == float(reliability_loss(found)) == 0
+
+
+def test_reliability_lowers_the_score_of_what_the_other_view_finds_elsewhere() -> None:
+    labels = torch.tensor([[[8.0, 16.0], [24.0, 16.0]], [[8.0, 16.0], [26.0, 16.0]]])  # the second one moves
+    scores = scores_of(soft_targets(labels, (32, 40), 0.6)).requires_grad_()
+    points = Correspondences(torch.tensor([0, 0]), labels[0], labels[0])
+    loss = reliability_loss(detect_in_both(scores, points, torch.eye(3)[None]))
+    assert float(loss.detach()) == pytest.approx(1.0, abs=0.1)  # nothing and two pixels, of equal weight
+    loss.backward()
+    assert scores.grad is not None
+    assert (
+        float(scores.grad[0, 16, 8]) < 0 < float(scores.grad[0, 16, 24])
+    )  # a step downhill raises what has a negative gradient
 
 
 def points_of(count: int, spacing: float) -> Correspondences:
