@@ -44,12 +44,13 @@ def monocular_frame(keypoints: Array, descriptors: NDArray[Any]) -> KeypointFram
 def stereo_frame(left: KeypointFrame, right: KeypointFrame, camera: OdometryCamera) -> KeypointFrame:
     """Add to the left frame where the right one sees the same points.
 
-    Only pairs count that lie on one row and whose disparity is that of a point at most 40 baselines away.
+    A pair counts if both lie on one row and their disparity is that of a point at most 40 baselines away. Where the row
+    is looked at only afterwards, it also tells wrong pairs.
     """
-    disparity = np.subtract.outer(left.points[:, 0], right.points[:, 0])
-    row_difference = np.subtract.outer(left.points[:, 1], right.points[:, 1])
-    candidates = (np.abs(row_difference) < _LARGEST_ROW_DIFFERENCE) & (disparity > camera.focal_length / _LARGEST_DEPTH)
-    rows, columns = match_descriptors(left.descriptors, right.descriptors, candidates=candidates).indices.T
+    rows, columns = match_descriptors(left.descriptors, right.descriptors).indices.T
+    disparity = left.points[rows, 0] - right.points[columns, 0]
+    same_row = np.abs(left.points[rows, 1] - right.points[columns, 1]) < _LARGEST_ROW_DIFFERENCE
+    valid = same_row & (disparity > camera.focal_length / _LARGEST_DEPTH)
     points = left.points.copy()
-    points[rows, 2] = right.points[columns, 0]
+    points[rows[valid], 2] = right.points[columns[valid], 0]
     return KeypointFrame(points, left.descriptors)
