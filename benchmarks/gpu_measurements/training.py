@@ -10,12 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .bench import (
-    REPOSITORY,
-    Bench,
-    Row,
-    photographs,
-)
+from .bench import REPOSITORY, Bench, Row, photographs
 
 
 def training(bench: Bench) -> list[Row]:

@@ -44,8 +44,8 @@ def monocular_frame(keypoints: Array, descriptors: NDArray[Any]) -> KeypointFram
 def stereo_frame(left: KeypointFrame, right: KeypointFrame, camera: OdometryCamera) -> KeypointFrame:
     """Add to the left frame where the right one sees the same points.
 
-    A pair counts if both lie on one row and their disparity is that of a point at most 40 baselines away. Where the row
-    is looked at only afterwards, it also tells wrong pairs.
+    A pair counts if both lie on one row and their disparity is that of a point at most 40 baselines away. Rows are
+    compared after matching, not before, so that they tell wrong pairs, too.
     """
     rows, columns = match_descriptors(left.descriptors, right.descriptors).indices.T
     disparity = left.points[rows, 0] - right.points[columns, 0]

@@ -15,13 +15,14 @@ from .landmark_map import UNKNOWN, KeyFrame, LandmarkMap, unknown
 from .settings import OdometrySettings
 
 LEAST_TO_INITIALISE = 50
-"""Matches, and among them inliers, that two frames must have to begin with."""
+"""Matches of the first and the last frame, and landmarks from them, that a map must have to begin."""
 
 _INITIAL_PARALLAX = np.radians(2.5)  # median
 _CLEARLY_WORSE = 1.03  # times as much unexplained
 _SAME_DIRECTION = np.radians(10.0)
 _MOST_FRAMES = 30
-_FRAMES_BETWEEN = 3  # the first and the last one that have a say
+_FRAMES_BETWEEN = 3  # the first and the last one that have a say, where there are so many; up to five
+_FIRST_KEY_FRAMES = 7
 _INITIAL_DEPTH = 1.0  # median, where nothing fixes the scale
 _GROUND_TRIALS = 300
 _GROUND_TILT = np.radians(25.0)  # between the ground's normal and the camera's vertical axis
@@ -93,7 +94,7 @@ def begin_map(camera: OdometryCamera, settings: OdometrySettings, tracks: Tracks
         return None
     attempts = [_explain(camera, settings, tracks, *each) for each in starts]
     begun, cost = min(attempts, key=lambda attempt: attempt[1])
-    rivals = [other for other, its_cost in attempts if its_cost < _CLEARLY_WORSE * cost]
+    rivals = [other for other, its_cost in attempts if its_cost <= _CLEARLY_WORSE * cost]
     undecided = max(_angle_between(begun, rival) for rival in rivals) > _SAME_DIRECTION
     may_wait = len(common) > len(tracks.frames[0]) / 2 and len(tracks.frames) < _MOST_FRAMES
     if np.median(begun.parallax()) < _INITIAL_PARALLAX or (undecided and may_wait):
@@ -135,7 +136,7 @@ def _explain(
     landmarks: Array,
 ) -> tuple[LandmarkMap, float]:
     """The map in which `chosen` tracks see `landmarks`, first and last frame are at `ends`; and how badly it fits."""
-    begun = LandmarkMap(camera, settings.max_key_frames)
+    begun = LandmarkMap(camera, max(settings.max_key_frames, _FIRST_KEY_FRAMES))
     numbers = np.full(len(tracks.frames[0]), UNKNOWN)
     numbers[chosen] = begun.add_landmarks(landmarks)
     between = range(1, len(tracks.frames) - 1)
@@ -170,7 +171,7 @@ def _angle_between(first: LandmarkMap, second: LandmarkMap) -> float:
 
 
 def _fix_scale(begun: LandmarkMap, settings: OdometrySettings) -> bool:
-    """Give a map of two key frames its scale; False if what should give it cannot be seen."""
+    """Give a map that has just begun its scale; False if what should give it cannot be seen."""
     first, second = begun.key_frames[0], begun.key_frames[-1]
     local = first.pose.to_body(begun.positions)
     known, unscaled = _INITIAL_DEPTH, float(np.median(local[:, 2]))

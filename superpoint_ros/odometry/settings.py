@@ -14,11 +14,11 @@ class OdometrySettings:
     min_inliers : int
         Landmarks that must agree with a pose.
     max_key_frames : int
-        Key frames kept for relocalisation.
+        Key frames kept for relocalisation; with a single camera at least the seven that a map may begin with.
     restart_after : int
         Lost frames after which a new map begins at the last known pose; 0 for never.
     initial_baseline : float
-        Monocular: metres between the two frames that the map begins with; 0 if not known.
+        Monocular: metres between the first and the last of the frames that the map begins with; 0 if not known.
     camera_height : float
         Monocular: metres of the (roughly level) camera above the ground when the map begins; 0 if not known.
     """

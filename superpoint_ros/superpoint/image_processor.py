@@ -34,8 +34,9 @@ class ImageBatch(dict[str, Any]):
         return self["pixel_values"]
 
     def to(self, *arguments: Any, **options: Any) -> ImageBatch:
-        """Return the batch with its tensor converted; the arguments are those of ``Tensor.to``."""
-        return ImageBatch(pixel_values=self.pixel_values.to(*arguments, **options))
+        """Convert the tensor in place and return the batch; the arguments are those of ``Tensor.to``."""
+        self["pixel_values"] = self.pixel_values.to(*arguments, **options)
+        return self
 
 
 class SuperPointImageProcessor:

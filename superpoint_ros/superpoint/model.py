@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,16 @@ class SuperPointOutput:
     loss: None = None
 
     def __getitem__(self, key: int | str) -> Any:
-        """Return a field by its name, or by its place in `to_tuple`."""
-        return getattr(self, key) if isinstance(key, str) else self.to_tuple()[key]
+        """Return a field that is not None by its name, or by its place in `to_tuple`."""
+        if not isinstance(key, str):
+            return self.to_tuple()[key]
+        if key not in self:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a field of this name that is not None."""
+        return any(field.name == name and getattr(self, field.name) is not None for field in fields(self))
 
     def to_tuple(self) -> tuple[Any, ...]:
         """Return the fields that are not None in transformers' order."""

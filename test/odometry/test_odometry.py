@@ -123,14 +123,14 @@ def test_a_single_camera_follows_up_to_scale(odometry_settings: OdometrySettings
     assert abs(np.log(scale)) < scale_error
 
 
-@pytest.mark.parametrize("path", [4, 7])
-def test_a_single_camera_in_front_of_a_wall_takes_the_right_one_of_two_explanations(path: int) -> None:
+@pytest.mark.parametrize(("path", "key_frames"), [(4, 60), (7, 60), (7, 3)])
+def test_a_single_camera_in_front_of_a_wall_takes_the_right_one_of_two_explanations(path: int, key_frames: int) -> None:
     world = World(Path(path, speed=0.8, turn_rate=0.6), noise=0.7)
     ahead = world.path.pose(0).rotation[:2, 2]
     axis = int(np.argmax(np.abs(ahead)))
     flat = world.rng.random(len(world.points)) < 0.8
     world.points[flat, axis] = np.sign(ahead[axis]) * (3.0, 2.5)[axis]
-    odometry = Odometry(MONO)
+    odometry = Odometry(MONO, OdometrySettings(max_key_frames=key_frames))
     poses = {}
     for time in np.arange(0, 2, 0.1):
         update = odometry.process(world.frames(time)[0])

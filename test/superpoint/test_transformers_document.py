@@ -16,16 +16,17 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "transformers.md"
 def test_the_examples_run_and_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed, (name, size) in enumerate({"first.jpg": (96, 128), "second.jpg": (120, 100)}.items()):
         texture = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
-        cv2.imwrite(str(tmp_path / name), cv2.resize(texture, size[::-1], interpolation=cv2.INTER_CUBIC))
+        cv2.imwrite(str(tmp_path / name), cv2.resize(texture, size[::-1], interpolation=cv2.INTER_NEAREST))
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
     names: dict[str, object] = {}
     for example in examples[:2]:
         exec(example, names)
     outputs, processed, inputs = names["outputs"], names["features"], names["inputs"]
-    assert inputs.to(torch.float64).pixel_values.dtype == torch.float64
+    assert inputs.to(torch.float64) is inputs and inputs.pixel_values.dtype == torch.float64
     assert outputs.keypoints.shape[:2] == outputs.mask.shape and outputs.descriptors.shape[2] == 256
     assert outputs[0] is outputs["keypoints"] is outputs.to_tuple()[0]
+    assert "mask" in outputs and "loss" not in outputs and "to_tuple" not in outputs
     assert [len(one["scores"]) for one in processed] == outputs.mask.sum(dim=1).tolist()
     assert min(len(one["scores"]) for one in processed) > 0
     assert (tmp_path / "output_image.png").is_file()

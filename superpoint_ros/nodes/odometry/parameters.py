@@ -39,7 +39,10 @@ class OdometryParameters(NodeParameters):
     )
     min_inliers: int = parameter(20, "Landmarks that must agree with a pose.", minimum=6, maximum=1000)
     max_key_frames: int = parameter(
-        60, "Key frames kept for relocalisation; a megabyte each.", minimum=3, maximum=10_000
+        60,
+        "Key frames kept for relocalisation, with one camera at least seven; a megabyte each.",
+        minimum=3,
+        maximum=10_000,
     )
     restart_after: int = parameter(
         30,
@@ -49,7 +52,8 @@ class OdometryParameters(NodeParameters):
     )
     initial_baseline: float = parameter(
         0.0,
-        "One camera: metres between the two frames that the map begins with, to fix the scale; 0 if not known.",
+        "One camera: metres between the first and the last of the frames that the map begins with, to fix the scale; "
+        "0 if not known.",
         minimum=0.0,
         maximum=1000.0,
     )
