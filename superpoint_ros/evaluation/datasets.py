@@ -43,6 +43,8 @@ class ImagePair:
     ----------
     name : str
         Unique in its data set.
+    scene : str
+        The photograph or sequence that it is made of: pairs of one scene are not independent.
     category : str
         "viewpoint", "illumination" or "both".
     image0, image1 : ndarray, (H, W), uint8
@@ -51,6 +53,7 @@ class ImagePair:
     """
 
     name: str
+    scene: str
     category: str
     image0: NDArray[np.uint8]
     image1: NDArray[np.uint8]
@@ -184,7 +187,7 @@ class WarpedPhotos:
         image1 = render(pixels, homography @ photo_to_view, shape)
         if category != "viewpoint":
             image1 = change_light(rng, image1)
-        return ImagePair(f"{index:04d} {photo.name}", category, image0, image1, homography)
+        return ImagePair(f"{index:04d} {photo.name}", photo.name, category, image0, image1, homography)
 
 
 class HPatches:
@@ -235,7 +238,7 @@ class HPatches:
             image1, to_image1 = fit_photo(read_gray(_hpatches_image(sequence, number)), shape)
             homography = to_image1 @ read_homography(sequence / f"H_1_{number}") @ np.linalg.inv(to_image0)
             category = "illumination" if sequence.name.startswith("i") else "viewpoint"
-            yield ImagePair(f"{sequence.name} 1-{number}", category, image0, image1, homography)
+            yield ImagePair(f"{sequence.name} 1-{number}", sequence.name, category, image0, image1, homography)
 
 
 def _hpatches_image(sequence: Path, number: int) -> Path:

@@ -22,7 +22,8 @@ from .pose_benchmark import summarize as summarize_pose
 from .precision_benchmark import precision_table, run_precision_benchmark
 from .precision_benchmark import summarize as summarize_precision
 from .rendered_pairs import write_rendered_pairs
-from .report import homography_tables, pose_table, software_versions, write_json
+from .report import comparison_tables, homography_tables, pose_table, software_versions, write_json
+from .resampling import compare_homographies, compare_poses
 
 SUPERPOINT = "superpoint"
 KEYPOINT_BUDGETS = {(240, 320): 300, (480, 640): 1000}
@@ -123,9 +124,10 @@ def _run_homography(args: argparse.Namespace) -> None:
     detectors = make_detectors(args)
     protocol = _homography_protocol(args)
     results = run_homography_benchmark(dataset, detectors, protocol)
-    summaries = summarize_homography(results)
-    contents = {"protocol": protocol, "summaries": summaries, "pairs": results}
-    _write_report(args.output, "homography", dataset.description, detectors, contents, homography_tables(summaries))
+    summaries, comparisons = summarize_homography(results), compare_homographies(results)
+    contents = {"protocol": protocol, "summaries": summaries, "comparisons": comparisons, "pairs": results}
+    tables = f"{homography_tables(summaries)}\n{comparison_tables(comparisons)}"
+    _write_report(args.output, "homography", dataset.description, detectors, contents, tables)
     if _has_matplotlib():
         from .plots import plot_homography
 
@@ -166,11 +168,12 @@ def _run_pose(args: argparse.Namespace) -> None:
     detectors = detectors or make_detectors(args)
     protocol = PoseProtocol(args.resize, args.max_keypoints, args.max_error)
     results = run_pose_benchmark(pairs, detectors, protocol)
-    summaries = summarize_pose(results)
-    contents = {"protocol": protocol, "summaries": summaries, "pairs": results}
+    summaries, comparisons = summarize_pose(results), compare_poses(results)
+    contents = {"protocol": protocol, "summaries": summaries, "comparisons": comparisons, "pairs": results}
+    tables = f"{pose_table(summaries)}\n{comparison_tables(comparisons)}"
     rendered = "" if args.pairs else f"rendered, seed {args.seed}, "
     description = f"{rendered}{path.name}: {len(pairs)} pairs"
-    _write_report(args.output, "pose", description, detectors, contents, pose_table(summaries))
+    _write_report(args.output, "pose", description, detectors, contents, tables)
     if _has_matplotlib():
         from .plots import plot_pose
 

@@ -57,6 +57,7 @@ class HomographyResult:
     detector: str
     shape: Shape
     pair: str
+    scene: str
     category: str
     keypoints: float
     matches: int
@@ -112,6 +113,7 @@ def measure_pair(detector: Detector, pair: ImagePair, count: int, protocol: Homo
         detector=detector.name,
         shape=shape,
         pair=pair.name,
+        scene=pair.scene,
         category=pair.category,
         keypoints=(len(best0) + len(best1)) / 2,
         matches=len(matches),

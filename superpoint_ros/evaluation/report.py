@@ -13,6 +13,7 @@ from typing import Any
 from ..superpoint.files import replacing
 from .homography_benchmark import HomographySummary
 from .pose_benchmark import PoseSummary
+from .resampling import Comparison
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -93,6 +94,21 @@ def pose_table(summaries: Sequence[PoseSummary]) -> str:
         for summary in summaries
     ]
     return _table(head, rows)
+
+
+def comparison_tables(comparisons: Sequence[Comparison]) -> str:
+    """One Markdown table for each size: differences with their 95 % intervals, one column for each other detector."""
+    sections = []
+    for shape in dict.fromkeys(comparison.shape for comparison in comparisons):
+        chosen = [comparison for comparison in comparisons if comparison.shape == shape]
+        head = (f"{chosen[0].first} less", *(comparison.second for comparison in chosen))
+        rows = [
+            (same[0].metric, *(f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for one in same))
+            for same in zip(*(comparison.differences for comparison in chosen))
+        ]
+        size = f"{shape[0]}x{shape[1]}, " if shape else ""
+        sections.append(f"### {size}differences with 95 % intervals\n\n{_table(head, rows)}")
+    return "\n".join(sections)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

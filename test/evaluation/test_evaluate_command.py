@@ -54,6 +54,11 @@ def test_homography_writes_every_format(photos: Path, tmp_path: Path, capsys: py
     assert {summary["category"] for summary in report["summaries"]} == {"all", "viewpoint", "illumination", "both"}
     tables = (output / "homography.md").read_text()
     assert "### 120x160, all, 3 pairs" in tables
+    assert "### 120x160, differences with 95 % intervals" in tables
+    assert [(one["first"], one["second"]) for one in report["comparisons"]] == [
+        ("SuperPoint", "SIFT"),
+        ("SuperPoint", "ORB"),
+    ]
     assert tables in capsys.readouterr().out
     pytest.importorskip("matplotlib", reason="plots need matplotlib")
     assert cv2.imread(str(output / "homography.png")) is not None

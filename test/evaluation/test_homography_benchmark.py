@@ -29,7 +29,7 @@ def texture(seed: int) -> np.ndarray:
 
 
 def pair_of(image0: np.ndarray, image1: np.ndarray, homography: np.ndarray, category: str = "viewpoint") -> ImagePair:
-    return ImagePair(category, category, image0, image1, homography)
+    return ImagePair(category, "scene", category, image0, image1, homography)
 
 
 def names(detector: OpenCVDetector) -> str:
@@ -116,7 +116,7 @@ def test_every_detector_size_and_category_is_summed_up() -> None:
 
 def result_with(localization_error: float, corner_error: float, accuracy: float) -> HomographyResult:
     return HomographyResult(
-        "D", SHAPE, "p", "viewpoint", 10, 5, 0.5, localization_error, (accuracy,) * 10, 0.25, corner_error
+        "D", SHAPE, "p", "scene", "viewpoint", 10, 5, 0.5, localization_error, (accuracy,) * 10, 0.25, corner_error
     )
 
 
