@@ -35,7 +35,7 @@ from skimage import data
 from superpoint_ros.msg import KeypointArray
 
 from superpoint_ros.nodes.detector.node import Detector
-from superpoint_ros.nodes.fast_dds import profile_environment
+from superpoint_ros.nodes.processes.fast_dds import profile_environment
 
 PROFILE = Path(__file__).parents[1] / "config" / "fastdds.xml"
 EXECUTORS: dict[str, type[Executor]] = {

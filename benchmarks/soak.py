@@ -33,7 +33,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from superpoint_ros.msg import KeypointArray
 
-from superpoint_ros.nodes.child_process import ChildProcess
+from superpoint_ros.nodes.processes.child_process import ChildProcess
 from superpoint_ros.superpoint.files import replacing
 
 OVERLOAD = 4.0

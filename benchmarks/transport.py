@@ -30,7 +30,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import Image
 from superpoint_ros.msg import KeypointArray
 
-from superpoint_ros.nodes.fast_dds import profile_environment
+from superpoint_ros.nodes.processes.fast_dds import profile_environment
 
 PROFILE = Path(__file__).parents[1] / "config" / "fastdds.xml"
 TOPIC = "transport_benchmark"

@@ -29,9 +29,9 @@ from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from .camera_player.sources import CameraDevice, SourceError, open_source, silence_opencv
-from .child_process import ChildProcess
 from .demo_recorder import Recorder
-from .fast_dds import profile_environment
+from .processes.child_process import ChildProcess
+from .processes.fast_dds import profile_environment
 
 PACKAGE = "superpoint_ros"
 PROFILE = Path("config", "fastdds.xml")

@@ -15,7 +15,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from .fast_dds import profile_environment
+from .processes.fast_dds import profile_environment
 
 SHARE = Path(get_package_share_directory("superpoint_ros"))
 

@@ -13,9 +13,9 @@ from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from . import diagnostics
-from .common_parameters import NodeParameters
-from .parameters import changed, declarations, declare
+from .parameters.common import NodeParameters
+from .parameters.declaration import changed, declarations, declare
+from .reporting import diagnostics
 
 Settings = TypeVar("Settings", bound=NodeParameters)
 

@@ -11,7 +11,7 @@ from .camera_player.parameters import CameraPlayerParameters
 from .detector.parameters import DetectorParameters
 from .matcher.parameters import MatcherParameters
 from .odometry.parameters import OdometryParameters
-from .parameters import markdown_table, yaml_file
+from .parameters.declaration import markdown_table, yaml_file
 
 _YAML_INTRODUCTION = """\
 All parameters of the detector with their defaults. Copy the file, keep the lines you change, and pass it on:

@@ -219,7 +219,8 @@ def test_ros_reads_the_messages(augmented: Path) -> None:
     serialization = pytest.importorskip("rclpy.serialization")
     from superpoint_ros.msg import KeypointArray, KeypointMatches
 
-    from superpoint_ros.nodes import keypoint_messages, match_messages
+    from superpoint_ros.nodes.messages import keypoints as keypoint_messages
+    from superpoint_ros.nodes.messages import matches as match_messages
 
     raw: dict[str, list[bytes]] = {}
     for topic, _, data in content(augmented):

@@ -26,7 +26,7 @@ from node_testing import (
 from sensor_msgs.msg import Image
 
 from superpoint_ros.images import to_array
-from superpoint_ros.nodes.keypoint_messages import from_message
+from superpoint_ros.nodes.messages.keypoints import from_message
 from superpoint_ros.superpoint import Features, SuperPointExtractor
 
 OPTIONS = {"threshold": 0.01, "nms_radius": 3, "max_keypoints": 200, "border": 6, "subpixel": "soft_argmax"}

@@ -13,7 +13,7 @@ from node_testing import values
 
 from superpoint_ros.nodes.detector.parameters import DetectorParameters
 from superpoint_ros.nodes.detector.status import camera_status
-from superpoint_ros.nodes.stream_statistics import Event, StreamStatistics
+from superpoint_ros.nodes.reporting.stream_statistics import Event, StreamStatistics
 
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
 

@@ -21,8 +21,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 
 from superpoint_ros.geometry import CameraModel, bearing_vectors
-from superpoint_ros.nodes.calibration import camera_model
-from superpoint_ros.nodes.keypoint_messages import from_message
+from superpoint_ros.nodes.messages.keypoints import from_message
+from superpoint_ros.nodes.topics.calibration import camera_model
 
 MODEL = {"weights": "random", "device": "cpu", "backend": "torch"}
 HEIGHT, WIDTH = 96, 128

@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from superpoint_ros.nodes.fast_dds import remove_abandoned_segments
+from superpoint_ros.nodes.processes.fast_dds import remove_abandoned_segments
 
 
 def make_segment(folder: Path, name: str, age: float = 60.0) -> tuple[Path, Path]:

@@ -35,7 +35,7 @@ from superpoint_ros.msg import KeypointArray
 
 from superpoint_ros.nodes.detector.parameters import DetectorParameters
 from superpoint_ros.nodes.detector.status import model_details
-from superpoint_ros.nodes.parameters import declarations
+from superpoint_ros.nodes.parameters.declaration import declarations
 
 DEVICE = os.environ.get("SUPERPOINT_ROS_TEST_DEVICE", "cpu")
 if DEVICE.startswith("cuda") and not torch.cuda.is_available():

@@ -13,7 +13,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 from superpoint_ros.msg import KeypointArray
 
-from superpoint_ros.nodes.keypoint_messages import from_message, to_message
+from superpoint_ros.nodes.messages.keypoints import from_message, to_message
 from superpoint_ros.superpoint import Features
 
 

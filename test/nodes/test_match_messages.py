@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from superpoint_ros.msg import KeypointMatches
 
 from superpoint_ros.geometry import Matches
-from superpoint_ros.nodes.match_messages import from_message, to_message
+from superpoint_ros.nodes.messages.matches import from_message, to_message
 
 HEADERS = Header(stamp=Time(sec=2), frame_id="camera"), Header(stamp=Time(sec=1), frame_id="camera")
 

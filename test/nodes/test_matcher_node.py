@@ -22,8 +22,8 @@ from superpoint_ros.msg import KeypointArray, KeypointMatches
 
 from superpoint_ros.geometry import corner_error, match_descriptors, warp_points
 from superpoint_ros.nodes.camera_player.sources.virtual import VirtualCamera
-from superpoint_ros.nodes.keypoint_messages import to_message
-from superpoint_ros.nodes.match_messages import MatchedKeypoints, from_message
+from superpoint_ros.nodes.messages.keypoints import to_message
+from superpoint_ros.nodes.messages.matches import MatchedKeypoints, from_message
 from superpoint_ros.superpoint import Features
 
 SIZE = (320, 240)

@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from superpoint_ros.msg import KeypointArray
 
-from superpoint_ros.nodes.keypoint_messages import to_message
+from superpoint_ros.nodes.messages.keypoints import to_message
 from superpoint_ros.superpoint import Features
 
 SIZE = (320, 240)

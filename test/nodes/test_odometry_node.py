@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo, PointCloud2
 from superpoint_ros.msg import KeypointArray
 
 from superpoint_ros.geometry.pose import Pose
-from superpoint_ros.nodes.pose_messages import pose_from_message
+from superpoint_ros.nodes.messages.poses import pose_from_message
 
 try:
     import tf2_ros

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superpoint_ros.nodes.pairing import Pairing
+from superpoint_ros.nodes.topics.pairing import Pairing
 
 
 def fed(pairing: Pairing[str], *items: tuple[int, int]) -> list[tuple[str, str]]:

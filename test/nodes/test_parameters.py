@@ -14,7 +14,7 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 from superpoint_ros.nodes.detector.parameters import DetectorParameters
 from superpoint_ros.nodes.matcher.parameters import MatcherParameters
 from superpoint_ros.nodes.parameter_docs import documents
-from superpoint_ros.nodes.parameters import changed, declarations
+from superpoint_ros.nodes.parameters.declaration import changed, declarations
 from superpoint_ros.superpoint import DetectionOptions, load_checkpoint
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from node_testing import image_message, textured_image
 from superpoint_ros.nodes.detector.camera import Frame
 from superpoint_ros.nodes.detector.parameters import DetectorParameters
 from superpoint_ros.nodes.detector.pipeline import Pipeline
-from superpoint_ros.nodes.stream_statistics import StreamStatistics
+from superpoint_ros.nodes.reporting.stream_statistics import StreamStatistics
 from superpoint_ros.superpoint import Features, SuperPointConfig, SuperPointExtractor
 from superpoint_ros.superpoint.checkpoints import random_checkpoint
 

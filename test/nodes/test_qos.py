@@ -15,7 +15,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from superpoint_ros.msg import KeypointArray
 
-from superpoint_ros.nodes import qos
+from superpoint_ros.nodes.topics import qos
 
 MODEL = {"weights": "random", "device": "cpu", "backend": "torch", "resize": 64}
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from superpoint_ros.nodes.stream_statistics import StampGaps, StreamStatistics
+from superpoint_ros.nodes.reporting.stream_statistics import StampGaps, StreamStatistics
 
 
 class FakeClock:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from superpoint_ros.nodes.fast_dds import profile_environment
+from superpoint_ros.nodes.processes.fast_dds import profile_environment
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()

@@ -15,7 +15,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from ..parameters import declare
+from ..parameters.declaration import declare
 from .parameters import CameraPlayerParameters
 from .publishers import CameraPublisher, GroundTruthPublisher
 from .sources import Frame, silence_opencv

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from ..parameters import TOPIC_PREFIX, check, parameter
+from ..parameters.declaration import TOPIC_PREFIX, check, parameter
 from .sources import CameraCalibration, Frame, FrameFormat, Source, SourceError, looped, open_source
 
 

@@ -18,10 +18,10 @@ from std_msgs.msg import Header
 
 from superpoint_ros.geometry.pose import INITIAL_POSE, Pose
 
-from ..image_messages import TRANSPORTS, image_message
-from ..message_arrays import packed
-from ..pose_messages import pose_message
-from ..qos import overridable
+from ..messages.arrays import packed
+from ..messages.images import TRANSPORTS, image_message
+from ..messages.poses import pose_message
+from ..topics.qos import overridable
 from .parameters import CameraPlayerParameters
 from .sources import CameraCalibration, Frame
 

@@ -18,13 +18,13 @@ from superpoint_ros import images
 from superpoint_ros.geometry import bearing_vectors
 from superpoint_ros.msg import KeypointArray
 
-from ..calibration import Calibration
-from ..image_messages import TRANSPORTS, image_message
-from ..qos import overridable
-from ..rare_warnings import RareWarnings
-from ..stamps import seconds
-from ..stream_statistics import StreamStatistics
-from ..subscription import AdoptingSubscription
+from ..messages.images import TRANSPORTS, image_message
+from ..messages.stamps import seconds
+from ..reporting.rare_warnings import RareWarnings
+from ..reporting.stream_statistics import StreamStatistics
+from ..topics.calibration import Calibration
+from ..topics.qos import overridable
+from ..topics.subscription import AdoptingSubscription
 from .masks import Mask, MaskError
 from .parameters import DetectorParameters
 from .rate_limit import RateLimiter

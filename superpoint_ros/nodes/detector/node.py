@@ -11,8 +11,8 @@ from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
 
 from ..lifecycle import ManagedNode
-from ..memory import give_back_unused_memory
-from ..node_process import run_node
+from ..processes.memory import give_back_unused_memory
+from ..processes.node_process import run_node
 from .camera import Camera, Frame
 from .masks import Mask, check_size, load_masks
 from .model_loading import load_extractor

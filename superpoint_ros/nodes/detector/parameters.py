@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..common_parameters import NodeParameters, cameras_parameter, stale_after_parameter
-from ..parameters import parameter
+from ..parameters.common import NodeParameters, cameras_parameter, stale_after_parameter
+from ..parameters.declaration import parameter
 
 if TYPE_CHECKING:  # so that parameters can be read and set where PyTorch is missing
     from superpoint_ros.superpoint import DetectionOptions

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from superpoint_ros.images import ImageError, to_array
 
-from .. import keypoint_messages
-from ..memory import give_back_unused_memory
-from ..stream_statistics import Stage
+from ..messages.keypoints import to_message
+from ..processes.memory import give_back_unused_memory
+from ..reporting.stream_statistics import Stage
 from .camera import Frame
 from .masks import check_size
 from .parameters import DetectorParameters
@@ -223,7 +223,7 @@ class Pipeline:
         for result in results:
             frame = result.picture.frame
             try:
-                message = keypoint_messages.to_message(
+                message = to_message(
                     frame.message.header,
                     result.features,
                     self._extractor.model_name,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from ..diagnostics import ERROR, OK, WARN, flow, latencies, silence, status
-from ..stream_statistics import Snapshot
+from ..reporting.diagnostics import ERROR, OK, WARN, flow, latencies, silence, status
+from ..reporting.stream_statistics import Snapshot
 from .camera import Camera
 from .parameters import DetectorParameters
 

@@ -11,8 +11,8 @@ from std_msgs.msg import Header
 
 from superpoint_ros import images
 
-from ..image_messages import TRANSPORTS
-from ..subscription import AdoptingSubscription
+from ..messages.images import TRANSPORTS
+from ..topics.subscription import AdoptingSubscription
 
 _CAPACITY = 10  # images that wait for their keypoints
 _DEPTH = 10

@@ -20,13 +20,14 @@ from superpoint_ros.matching import FrameMatch, Trails, View, match_views
 from superpoint_ros.matching.overlay import draw_trails
 from superpoint_ros.msg import KeypointArray, KeypointMatches
 
-from .. import keypoint_messages, match_messages
-from ..calibration import Calibration
-from ..image_messages import image_message
-from ..qos import overridable
-from ..rare_warnings import RareWarnings
-from ..stamps import seconds
-from ..stream_statistics import StreamStatistics
+from ..messages.images import image_message
+from ..messages.keypoints import from_message
+from ..messages.matches import to_message
+from ..messages.stamps import seconds
+from ..reporting.rare_warnings import RareWarnings
+from ..reporting.stream_statistics import StreamStatistics
+from ..topics.calibration import Calibration
+from ..topics.qos import overridable
 from .background import Background
 from .parameters import MatcherParameters
 
@@ -209,7 +210,7 @@ class MatchStream(ABC):
             self._fail(f"message on {self.keypoint_topics[side]} failed: {type(error).__name__}: {error}")
 
     def _frame(self, side: int, message: KeypointArray, arrival: float) -> Frame:
-        content = keypoint_messages.from_message(message)
+        content = from_message(message)
         if len(content.keypoints) > 0 and content.descriptors.shape[1] == 0:
             raise KeypointsError(
                 f"keypoints on {self.keypoint_topics[side]} carry no descriptors, nothing can be matched: set the "
@@ -230,7 +231,7 @@ class MatchStream(ABC):
             self._fail(f"{' and '.join(self.keypoint_topics)}: {error}")
             return None
         matched = time.monotonic()
-        message = match_messages.to_message(
+        message = to_message(
             second.header,
             first.header,
             first.view.keypoints,

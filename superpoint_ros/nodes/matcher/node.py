@@ -11,7 +11,7 @@ import numpy.typing as npt
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from ..lifecycle import ManagedNode
-from ..node_process import run_node
+from ..processes.node_process import run_node
 from .match_stream import MatchStream
 from .parameters import MatcherParameters
 from .status import stream_status

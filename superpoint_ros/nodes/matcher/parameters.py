@@ -8,8 +8,8 @@ from typing import Literal
 
 from superpoint_ros.matching import MatchOptions
 
-from ..common_parameters import NodeParameters, cameras_parameter, stale_after_parameter
-from ..parameters import parameter
+from ..parameters.common import NodeParameters, cameras_parameter, stale_after_parameter
+from ..parameters.declaration import parameter
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from ..diagnostics import ERROR, OK, WARN, flow, latencies, silence, status
-from ..stream_statistics import Snapshot
+from ..reporting.diagnostics import ERROR, OK, WARN, flow, latencies, silence, status
+from ..reporting.stream_statistics import Snapshot
 from .match_stream import MatchStream
 
 

@@ -11,8 +11,8 @@ from rclpy.lifecycle import LifecycleNode
 
 from superpoint_ros.matching import Trails
 
-from ..pairing import Pairing
-from ..stamps import nanoseconds
+from ..messages.stamps import nanoseconds
+from ..topics.pairing import Pairing
 from .match_stream import Frame, MatchStream
 from .parameters import MatcherParameters
 

@@ -11,7 +11,7 @@ from rclpy.lifecycle import LifecycleNode
 
 from superpoint_ros.matching import FrameMatch, Trails
 
-from ..stamps import nanoseconds
+from ..messages.stamps import nanoseconds
 from .match_stream import Frame, MatchStream
 from .parameters import MatcherParameters
 

@@ -16,11 +16,11 @@ from std_msgs.msg import Header
 from superpoint_ros.msg import KeypointArray
 from superpoint_ros.odometry import KeypointFrame, OdometryCamera, Rectifier, monocular_frame, stereo_frame
 
-from ..calibration import camera_model
-from ..keypoint_messages import Keypoints, from_message
-from ..pairing import Pairing
-from ..qos import overridable
-from ..stamps import nanoseconds
+from ..messages.keypoints import Keypoints, from_message
+from ..messages.stamps import nanoseconds
+from ..topics.calibration import camera_model
+from ..topics.pairing import Pairing
+from ..topics.qos import overridable
 from .parameters import OdometryParameters
 
 _KEYPOINTS_DEPTH = 20

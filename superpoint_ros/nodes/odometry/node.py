@@ -12,10 +12,10 @@ from std_msgs.msg import Header
 from superpoint_ros.odometry import Odometry, OdometryCamera, State, Update
 
 from ..lifecycle import ManagedNode
-from ..node_process import run_node
-from ..rare_warnings import RareWarnings
-from ..stamps import nanoseconds, seconds
-from ..stream_statistics import StreamStatistics
+from ..messages.stamps import nanoseconds, seconds
+from ..processes.node_process import run_node
+from ..reporting.rare_warnings import RareWarnings
+from ..reporting.stream_statistics import StreamStatistics
 from .input import Arrival, InputError, OdometryInput
 from .outputs import OdometryOutputs
 from .parameters import OdometryParameters

@@ -16,8 +16,8 @@ from std_msgs.msg import Header
 from superpoint_ros.geometry.pose import Pose, rotation_vector
 from superpoint_ros.odometry import Update
 
-from ..pose_messages import cloud_message, pose_message
-from ..stamps import seconds
+from ..messages.poses import cloud_message, pose_message
+from ..messages.stamps import seconds
 from .parameters import OdometryParameters
 
 try:

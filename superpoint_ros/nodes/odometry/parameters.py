@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from superpoint_ros.odometry import OdometrySettings
 
-from ..common_parameters import NodeParameters, cameras_parameter, stale_after_parameter
-from ..parameters import parameter
+from ..parameters.common import NodeParameters, cameras_parameter, stale_after_parameter
+from ..parameters.declaration import parameter
 
 
 @dataclass(frozen=True)

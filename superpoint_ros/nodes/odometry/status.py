@@ -6,8 +6,8 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from superpoint_ros.odometry import State
 
-from ..diagnostics import ERROR, OK, WARN, flow, latencies, silence, status
-from ..stream_statistics import Snapshot
+from ..reporting.diagnostics import ERROR, OK, WARN, flow, latencies, silence, status
+from ..reporting.stream_statistics import Snapshot
 from .input import OdometryInput
 
 _VERDICTS = {

@@ -12,7 +12,7 @@ from superpoint_ros.geometry import Matches
 from superpoint_ros.matching import KINDS, Kind
 from superpoint_ros.msg import KeypointMatches
 
-from .message_arrays import packed
+from .arrays import packed
 
 
 class MatchedKeypoints(NamedTuple):

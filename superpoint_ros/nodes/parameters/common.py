@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .parameters import TOPIC_PREFIX, check, parameter
+from .declaration import TOPIC_PREFIX, check, parameter
 
 
 @dataclass(frozen=True)

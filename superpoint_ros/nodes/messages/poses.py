@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 
 from superpoint_ros.geometry.pose import Pose
 
-from .message_arrays import packed
+from .arrays import packed
 
 
 def pose_message(pose: Pose) -> PoseMessage:

@@ -10,7 +10,7 @@ from std_msgs.msg import Header
 
 from superpoint_ros.msg import KeypointArray
 
-from .message_arrays import packed
+from .arrays import packed
 
 if TYPE_CHECKING:  # so that reading messages needs no PyTorch
     from superpoint_ros.superpoint import Features

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from .message_arrays import packed
+from .arrays import packed
 
 TRANSPORTS = {"raw": ("image_raw", Image), "compressed": ("image_raw/compressed", CompressedImage)}
 """Topic below a camera's name and type of the messages, by the value of a parameter ``image_transport``."""

@@ -1,0 +1,1 @@
+"""Processes of the nodes, and what they hold of the system."""

@@ -1,0 +1,1 @@
+"""What the nodes say about themselves, on /diagnostics and in the log."""

@@ -1,0 +1,1 @@
+"""Subscriptions: quality of service, calibration, pairs by stamp."""
