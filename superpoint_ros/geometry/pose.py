@@ -91,5 +91,12 @@ def rotation_matrix(vector: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(cv2.Rodrigues(np.asarray(vector, np.float64))[0], np.float64)
 
 
+def angle_between(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+    """Angles in radians, in [0, pi], between directions (..., 3) of any length; 0 where one has no length."""
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    # Of sine and cosine: arccos alone loses half the digits of small angles.
+    return np.asarray(np.arctan2(np.linalg.norm(np.cross(first, second), axis=-1), (first * second).sum(axis=-1)))
+
+
 INITIAL_POSE = Pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
 """Of a level camera in a frame whose x points forward, y left and z up (REP 103): where odometry begins."""

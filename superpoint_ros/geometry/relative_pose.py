@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .homography import as_point_pairs
+from .pose import angle_between
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,6 @@ def rotation_error(estimated: ArrayLike, true: ArrayLike) -> float:
 def translation_error(estimated: ArrayLike, true: ArrayLike) -> float:
     """Angle, in degrees in [0, 180], between two translation directions; nan if one of them has no length."""
     first, second = np.asarray(estimated, np.float64), np.asarray(true, np.float64)
-    lengths = np.linalg.norm(first) * np.linalg.norm(second)
-    if lengths == 0:
+    if not (first.any() and second.any()):
         return float("nan")
-    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(first, second)), first @ second)))
+    return float(np.degrees(angle_between(first, second)))

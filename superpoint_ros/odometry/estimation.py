@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry.pose import Pose, rotation_matrix
+from ..geometry.pose import Pose, angle_between, rotation_matrix
 from .bundle_adjustment import Observations, adjust
 from .camera import Array, OdometryCamera
 
@@ -145,7 +145,6 @@ def triangulate(
     errors = [
         reprojection_errors(camera, pose, points, landmarks) for pose, points in ((pose0, points0), (pose1, points1))
     ]
-    lines = [landmarks - pose.position for pose in (pose0, pose1)]
-    cosine = (lines[0] * lines[1]).sum(axis=1) / np.prod([np.linalg.norm(line, axis=1) for line in lines], axis=0)
+    parallax = angle_between(landmarks - pose0.position, landmarks - pose1.position)
     landmarks[np.maximum(*errors) > largest_error] = np.nan
-    return landmarks, np.arccos(np.clip(cosine, -1, 1))
+    return landmarks, parallax

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import estimate_homography, estimate_relative_pose, match_descriptors
-from ..geometry.pose import Pose, rotation_vector
+from ..geometry.pose import Pose, angle_between, rotation_vector
 from .camera import Array, OdometryCamera
 from .estimation import LARGEST_ERROR, LEAST_PARALLAX, estimate_pose, triangulate
 from .frames import KeypointFrame
@@ -95,7 +95,7 @@ def begin_map(camera: OdometryCamera, settings: OdometrySettings, tracks: Tracks
     attempts = [_explain(camera, settings, tracks, *each) for each in starts]
     begun, cost = min(attempts, key=lambda attempt: attempt[1])
     rivals = [other for other, its_cost in attempts if its_cost <= _CLEARLY_WORSE * cost]
-    undecided = max(_angle_between(begun, rival) for rival in rivals) > _SAME_DIRECTION
+    undecided = max(angle_between(_way(begun), _way(rival)) for rival in rivals) > _SAME_DIRECTION
     may_wait = len(common) > len(tracks.frames[0]) / 2 and len(tracks.frames) < _MOST_FRAMES
     if np.median(begun.parallax()) < _INITIAL_PARALLAX or (undecided and may_wait):
         return None
@@ -124,7 +124,7 @@ def _motions(camera: OdometryCamera, points0: Array, points1: Array) -> list[Pos
 
 def _alike(first: Pose, second: Pose) -> bool:
     turned = np.linalg.norm(rotation_vector(first.rotation.T @ second.rotation))
-    return bool(turned < _SAME_DIRECTION / 2 and first.position @ second.position > np.cos(_SAME_DIRECTION / 2))
+    return bool(turned < _SAME_DIRECTION / 2 and angle_between(first.position, second.position) < _SAME_DIRECTION / 2)
 
 
 def _explain(
@@ -163,11 +163,9 @@ def _explain(
     return begun, float((fitting**2).sum() + LARGEST_ERROR**2 * (observed - len(fitting)))
 
 
-def _angle_between(first: LandmarkMap, second: LandmarkMap) -> float:
-    """Angle in radians between the ways that the camera goes in two maps."""
-    ways = [begun.key_frames[-1].pose.position - begun.key_frames[0].pose.position for begun in (first, second)]
-    cosine = ways[0] @ ways[1] / np.prod(np.linalg.norm(ways, axis=1))
-    return float(np.arccos(np.clip(cosine, -1, 1)))
+def _way(begun: LandmarkMap) -> Array:
+    """From the first to the last camera position (3,)."""
+    return np.asarray(begun.key_frames[-1].pose.position - begun.key_frames[0].pose.position)
 
 
 def _fix_scale(begun: LandmarkMap, settings: OdometrySettings) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry.pose import Pose
+from ..geometry.pose import Pose, angle_between
 from .bundle_adjustment import Observations, adjust
 from .camera import Array, OdometryCamera
 from .frames import KeypointFrame
@@ -123,9 +123,8 @@ class LandmarkMap:
 
     def parallax(self) -> Array:
         """Angles (L,) in radians between the directions in which the first and the last key frame see the landmarks."""
-        first, last = (self.positions - key.pose.position for key in (self.key_frames[0], self.key_frames[-1]))
-        cosine = (first * last).sum(axis=1) / (np.linalg.norm(first, axis=1) * np.linalg.norm(last, axis=1))
-        return np.asarray(np.arccos(np.clip(cosine, -1, 1)))
+        first, last = self.key_frames[0].pose.position, self.key_frames[-1].pose.position
+        return angle_between(self.positions - first, self.positions - last)
 
     def forget(self, landmarks: NDArray[np.bool_]) -> None:
         """Give up some landmarks: a mask (L,)."""
