@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import PIL.Image
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from .decoding import Detections, decode, rescale
 from .features import Features
 from .masks import match_masks, stack_masks
 from .options import DetectionOptions
-from .preprocessing import Image, resize_longer_side, to_luminance, to_network_input
+from .preprocessing import AnyImage, Image, from_pillow, resize_longer_side, to_luminance, to_network_input
 from .transformers_extractor import TransformersExtractor
 
 
@@ -143,19 +144,21 @@ class SuperPointExtractor:
         return cls(checkpoint, device, backend, precision, chosen, compatibility, threads)
 
     @overload
-    def __call__(self, images: Image, masks: Image | None = None) -> Features: ...
+    def __call__(self, images: AnyImage, masks: Image | None = None) -> Features: ...
 
     @overload
-    def __call__(self, images: Sequence[Image], masks: Sequence[Image | None] | None = None) -> list[Features]: ...
+    def __call__(self, images: Sequence[AnyImage], masks: Sequence[Image | None] | None = None) -> list[Features]: ...
 
     def __call__(
-        self, images: Image | Sequence[Image], masks: Image | Sequence[Image | None] | None = None
+        self,
+        images: AnyImage | Sequence[AnyImage],
+        masks: Image | Sequence[Image | None] | None = None,
     ) -> Features | list[Features]:
         """Find features in one image or in several.
 
         Parameters
         ----------
-        images : ndarray or Tensor, (H, W), (H, W, 3) or (3, H, W); or a sequence of them
+        images : ndarray or Tensor, (H, W), (H, W, 3) or (3, H, W), or Pillow image; or a sequence of them
             uint8, or float in [0, 1]; colour is RGB. In PyTorch, images of equal size and dtype run as one batch.
         masks : ndarray or Tensor, (H, W), uint8 or bool; or a sequence of them or None, optional
             For each image where keypoints may lie: only where its mask, looked up at the pixel nearest to
@@ -174,17 +177,18 @@ class SuperPointExtractor:
         MemoryError, DeviceError
             If the GPU has too little free memory for these images, or is lost; see `backends.device_errors`.
         """
-        if isinstance(images, (np.ndarray, Tensor)):
+        if isinstance(images, (np.ndarray, Tensor, PIL.Image.Image)):
             return self([images], [masks])[0]  # type: ignore[list-item]  # checked where it is used
         if not isinstance(images, Sequence):
-            raise TypeError(f"images must be NumPy arrays or torch tensors, got {type(images).__name__}")
+            raise TypeError(f"images must be NumPy arrays, torch tensors or Pillow images, got {type(images).__name__}")
+        arrays = [from_pillow(image) if isinstance(image, PIL.Image.Image) else image for image in images]
         # OpenVINO has its own threads, and PyTorch's, which spin for a while when they are done, would slow them down.
         with _torch_threads(1 if self.backend == "openvino" else self.threads):
             if self._like_transformers is not None:
                 if masks is not None and any(mask is not None for mask in masks):
                     raise ValueError("masks are not known to transformers: leave compatibility='transformers' out")
-                return [self._like_transformers(image, self.options) for image in images]
-            return self._extract(images, masks, self.options)
+                return [self._like_transformers(image, self.options) for image in arrays]
+            return self._extract(arrays, masks, self.options)
 
     def _extract(self, images: Sequence[Image], masks: object, options: DetectionOptions) -> list[Features]:
         if self.pipeline is not None and self.pipeline.supports(images, options):

@@ -33,3 +33,8 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def __repr__(self) -> str:
+        """Say what there is: the arrays themselves would fill the screen."""
+        size = "{} x {}".format(*self.image_size)
+        return f"Features({len(self)} keypoints, {self.descriptors.shape[-1]} numbers per descriptor, image {size})"

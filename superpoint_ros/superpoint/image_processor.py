@@ -18,6 +18,7 @@ from .checkpoints import load_checkpoint
 from .compatibility import Compatibility
 from .config import PreprocessorConfig, require_choice
 from .model import SuperPointOutput
+from .preprocessing import from_pillow
 
 Pixels = NDArray[Any]
 
@@ -58,7 +59,7 @@ class SuperPointImageProcessor:
     def __init__(
         self, config: PreprocessorConfig | None = None, compatibility: Compatibility = None, **options: Any
     ) -> None:
-        self.config = _override(config or PreprocessorConfig(), options)
+        self.config = _override(PreprocessorConfig() if config is None else config, options)
         self.compatibility = compatibility
 
     @classmethod
@@ -234,7 +235,7 @@ def _as_list(images: Any) -> list[Any]:
 def _channels_last_pixels(image: Any, layout: str | None) -> tuple[Pixels, str]:
     """Return an image as an (H, W, C) array, and the layout it had."""
     if isinstance(image, PIL.Image.Image):
-        image, layout = np.array(image), None
+        image, layout = from_pillow(image), None
     elif isinstance(image, Tensor):
         image = image.detach().cpu().numpy()
     if not isinstance(image, np.ndarray):

@@ -101,6 +101,11 @@ class SuperPointForKeypointDetection(SuperPointNetwork):
         model.load_state_dict(checkpoint.state, strict=False)  # checked; only batch counters may be absent
         return model.eval()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, for ``processor(images, return_tensors="pt").to(model.device)``."""
+        return next(self.parameters()).device
+
     def save_pretrained(self, folder: str | Path, preprocessor: PreprocessorConfig | None = None) -> None:
         """Write a Hugging Face folder, see `save_pretrained` of the checkpoints module."""
         state = {name: value.detach().cpu() for name, value in self.state_dict().items()}

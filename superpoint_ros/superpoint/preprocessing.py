@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
+import PIL.Image
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,9 +15,16 @@ from torch.nn import functional
 from .config import CELL_SIZE
 
 Image: TypeAlias = NDArray[Any] | Tensor
+AnyImage: TypeAlias = Image | PIL.Image.Image
 
 _LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV and Pillow
 _FLOAT_TOLERANCE = 1e-3
+
+
+def from_pillow(picture: PIL.Image.Image) -> NDArray[Any]:
+    """Return a Pillow image as an array: grey and RGB as they are, palettes, alpha and other colours as RGB."""
+    as_it_is = picture.mode in ("L", "RGB") or picture.mode.startswith(("I", "F"))  # the latter: single numbers
+    return np.array(picture if as_it_is else picture.convert("RGB"))
 
 
 def to_luminance(image: Image) -> Tensor:

@@ -4,6 +4,7 @@ import time
 from unittest import mock
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from hypothesis import given, settings
@@ -50,8 +51,9 @@ RGB = np.repeat(GRAY[:, :, None], 3, axis=2)
         torch.from_numpy(RGB),
         torch.from_numpy(GRAY)[None].double() / 255,
         torch.from_numpy(RGB).permute(2, 0, 1).float() / 255,
+        *(PIL.Image.fromarray(GRAY).convert(mode) for mode in ("L", "RGB", "RGBA", "P")),
     ],
-    ids=lambda image: f"{type(image).__name__} {image.dtype} {tuple(image.shape)}",
+    ids=lambda image: f"{type(image).__name__} {getattr(image, 'mode', '') or f'{image.dtype} {tuple(image.shape)}'}",
 )
 def test_every_form_of_an_image_gives_the_same_features(extractor, image) -> None:
     assert_same(extractor(image), extractor(GRAY))
@@ -61,6 +63,7 @@ def test_features_are_as_documented(extractor) -> None:
     features = extractor(GRAY)
     assert 10 < len(features) <= 200
     assert features.image_size == (93, 67)
+    assert repr(features) == f"Features({len(features)} keypoints, 16 numbers per descriptor, image 93 x 67)"
     for values, shape in (
         (features.keypoints, (len(features), 2)),
         (features.scores, (len(features),)),

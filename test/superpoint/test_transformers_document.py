@@ -33,6 +33,7 @@ def test_the_examples_run_and_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for example in examples[2:]:
         exec(example, names)
     assert names["configuration"].descriptor_decoder_dim == 128
+    assert inputs.to(names["model"].device) is inputs
     assert [one.image_size for one in names["features"]] == [(128, 96), (100, 120)]
     images = [np.asarray(image) for image in names["images"]]
     found = names["same_as_transformers"](images)
