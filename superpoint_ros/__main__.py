@@ -21,6 +21,9 @@ COMMANDS = {
     "benchmark": ("superpoint_ros.evaluation.speed.benchmark", "time whole extractors against transformers and OpenCV"),
 }
 
+EXTRAS = {"bag": "bags", "evaluate": "evaluation"}
+"""Of pyproject.toml, by the commands that cannot start without."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status; a command's module is imported only when it is called."""
@@ -34,8 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         if given[:1] == [name]:
             try:
                 module = importlib.import_module(module_name)
-            except ModuleNotFoundError as error:  # an optional one: pyproject.toml has them by purpose
-                print(f"{parser.prog}: {name} needs the Python package {error.name}, see README.md", file=sys.stderr)
+            except ModuleNotFoundError as error:
+                extra = f"pip install '.[{EXTRAS[name]}]' brings it" if name in EXTRAS else "see README.md"
+                print(f"{parser.prog}: {name} needs the Python package {error.name}, {extra}", file=sys.stderr)
                 return 1
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)

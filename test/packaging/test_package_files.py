@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from superpoint_ros.__main__ import EXTRAS
 from superpoint_ros.nodes.processes.fast_dds import profile_environment
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,23 @@ def test_the_library_imports_without_ros() -> None:
     without_ros = "import sys; sys.modules.update(dict.fromkeys(['rclpy', 'sensor_msgs', 'std_msgs', 'cv_bridge']))"
     imports = "\n".join(f"import {module}" for module in modules)
     subprocess.run([sys.executable, "-c", f"{without_ros}\n{imports}"], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "remedy"),
+    [("bag", "rosbags", "pip install '.[bags]' brings it"), ("extract", "cv2", "README")],
+)
+def test_a_command_says_which_package_it_lacks(command: str, package: str, remedy: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from superpoint_ros.__main__ import main; main([{command!r}])"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"{command} needs the Python package {package}" in result.stderr
+    assert remedy in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_extras_that_commands_name_exist() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    assert all(f"\n{extra} = [" in project for extra in EXTRAS.values())
 
 
 def test_messages_import_without_torch() -> None:
