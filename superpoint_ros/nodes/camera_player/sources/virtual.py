@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from superpoint_ros.simulation.photographs import PhotographError, load_photograph
 
 from .frames import DEFAULT_RATE, CameraCalibration, Frame, SourceError
 
@@ -73,7 +73,7 @@ class VirtualCamera:
         size = round(TILE_WIDTH * detail), round(TILE_HEIGHT * detail)
         names = list(PHOTOGRAPHS)
         random.Random(self.seed).shuffle(names)
-        tiles = [_tile(path, size) for path in _photograph_paths(names)]
+        tiles = [_tile(name, size) for name in names]
         rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
         return np.vstack(rows)
 
@@ -103,21 +103,12 @@ def _rotation(pan: float, tilt: float, roll: float) -> NDArray[np.float64]:
     return np.asarray(about_z @ about_x @ about_y)
 
 
-def _photograph_paths(names: list[str]) -> list[Path]:
-    spec = importlib.util.find_spec("skimage")  # its images are plain files: the package need not be imported
-    if spec is None or spec.origin is None:
-        raise SourceError("virtual camera: its photographs come with scikit-image, which is not installed")
-    paths = [Path(spec.origin).parent / "data" / name for name in names]
-    if missing := [path for path in paths if not path.is_file()]:
-        raise SourceError(f"virtual camera: this scikit-image has no {missing[0]}; install version 0.18 or later")
-    return paths
-
-
-def _tile(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+def _tile(name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Crop the middle of a photograph to the aspect ratio of `size` (width, height) and resize it."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise SourceError(f"{path}: not an image that OpenCV can read")
+    try:
+        image = load_photograph(name)
+    except PhotographError as error:
+        raise SourceError(f"virtual camera: {error}") from None
     height, width = image.shape[:2]
     scale = min(width / size[0], height / size[1])
     cropped = cv2.getRectSubPix(
