@@ -27,7 +27,6 @@ from ..topics.qos import overridable
 from ..topics.subscription import AdoptingSubscription
 from .masks import Mask, MaskError
 from .parameters import DetectorParameters
-from .rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from superpoint_ros.superpoint import Features
@@ -117,7 +116,6 @@ class Camera:
         self._node = node
         self._parameters = parameters
         self._offer = offer
-        self._limiter = RateLimiter()
         topic, self._message_type = TRANSPORTS[parameters().image_transport]
         self._topic = f"{name}/{topic}"
         self.image_topic: str = node.resolve_topic_name(self._topic)
@@ -187,8 +185,6 @@ class Camera:
             return
         if not self._is_wanted(parameters):
             self.statistics.count("unwatched")
-        elif not self._limiter.lets_pass(arrival, parameters.max_rate):
-            self.statistics.count("rate limit")
         else:
             self._offer(Frame(self, message, arrival, parameters, self.mask))
 

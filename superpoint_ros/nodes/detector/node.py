@@ -18,6 +18,7 @@ from .masks import Mask, check_size, load_masks
 from .model_loading import load_extractor
 from .parameters import DetectorParameters
 from .pipeline import Pipeline
+from .rate_limit import RateLimiter
 from .status import camera_status, model_details
 
 if TYPE_CHECKING:  # PyTorch is imported at configure, where its absence can be reported
@@ -40,6 +41,7 @@ class Detector(ManagedNode[DetectorParameters]):
         super().__init__("detector", DetectorParameters)
         self._extractor: SuperPointExtractor | None = None
         self._pipeline: Pipeline | None = None
+        self._limiter = RateLimiter(())
         self._cameras: list[Camera] = []
         self._new_masks: dict[str, Mask] = {}
         self.create_timer(_WATCH_PERIOD, self._watch, clock=self.steady_clock)
@@ -57,6 +59,7 @@ class Detector(ManagedNode[DetectorParameters]):
         self.get_logger().info(f"{model.model_name} on {model.device} ({model.backend}, {model.precision})")
         self._pipeline = Pipeline(model, settings.frame_policy == "all", self._on_device_failure)
         self._pipeline.warm_up(_FIRST_SIZE, settings)
+        self._limiter = RateLimiter(settings.cameras)
         masks = load_masks(settings.mask, settings.cameras)
         for name in settings.cameras:
             camera = Camera(self, name, lambda: self.settings, self._offer, self._warm_up)
@@ -95,7 +98,10 @@ class Detector(ManagedNode[DetectorParameters]):
 
     def _offer(self, frame: Frame) -> None:
         assert self._pipeline is not None, "cameras live no longer than the pipeline"
-        self._pipeline.offer(frame)
+        if self._limiter.lets_pass(frame.camera.name, frame.arrival, frame.parameters.max_rate):
+            self._pipeline.offer(frame)
+        else:
+            frame.camera.statistics.count("rate limit")
 
     def _warm_up(self, size: tuple[int, int]) -> None:
         """Prepare for images of (width, height) pixels, of which a camera_info tells."""

@@ -73,7 +73,8 @@ class DetectorParameters(NodeParameters):
     )
     max_rate: float = parameter(
         0.0,
-        "Images per second that are processed of each camera at most; 0.0 for all.",
+        "Images per second that the node processes at most, of all cameras together; 0.0 for all. Cameras get equal "
+        "shares, and what a slow one does not use goes to the others.",
         minimum=0.0,
         maximum=1000.0,
         live=True,
