@@ -83,7 +83,12 @@ class Pose:
 
 def rotation_vector(rotation: ArrayLike) -> NDArray[np.float64]:
     """Axis of a rotation matrix times its angle in radians, in [0, pi]."""
-    return np.asarray(cv2.Rodrigues(np.asarray(rotation, np.float64))[0], np.float64).ravel()
+    rotation = np.asarray(rotation, np.float64)
+    skew = (rotation - rotation.T) / 2
+    small = np.array([skew[2, 1], skew[0, 2], skew[1, 0]])  # times the sine of the angle
+    if np.linalg.norm(small) < 1e-4 and np.trace(rotation) > 0:  # where OpenCV says that nothing turns
+        return small
+    return np.asarray(cv2.Rodrigues(rotation)[0], np.float64).ravel()
 
 
 def rotation_matrix(vector: ArrayLike) -> NDArray[np.float64]:

@@ -1,4 +1,10 @@
-"""Least squares over camera poses and landmarks, on SciPy's sparse trust-region solver."""
+"""Least squares over camera poses and landmarks, in steps of Levenberg and Marquardt.
+
+A landmark has to do with others only through the cameras that see it. So its three unknowns are eliminated by
+themselves (the Schur complement; Triggs et al., Bundle Adjustment: A Modern Synthesis, 1999). What is left is a small
+dense system of the poses, for SciPy's Cholesky factorisation: a step costs the same however badly the landmarks are
+determined.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares
-from scipy.sparse import coo_matrix, csr_matrix
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, block_diag, cho_factor, cho_solve
+from scipy.sparse import csr_matrix
 
 from ..geometry.pose import Pose, rotation_matrix
 from .camera import Array, OdometryCamera
 
 _PIXEL_ERROR = 1.5  # pixels; beyond, an observation counts less
+_FIRST_DAMPING, _LEAST_DAMPING = 1e-4, 1e-6  # shares of the diagonal
+_LEAST_GAIN = 1e-4  # share of the cost; a step that gains less is the last one
 
 
 @dataclass(frozen=True)
@@ -53,91 +62,87 @@ class Adjustment:
     covariance: Array | None
 
 
+@dataclass(frozen=True)
 class _Problem:
-    """Residuals and their derivatives; unknowns are steps of rotation and position, then landmarks."""
+    """Errors and their derivatives by what is free: all poses but the first `fixed`, and the landmarks or not."""
 
-    def __init__(
-        self,
-        poses: Sequence[Pose],
-        landmarks: Array,
-        observations: Observations,
-        camera: OdometryCamera,
-        fixed: int,
-        fix_landmarks: bool,
-    ) -> None:
-        self.poses, self.landmarks, self.observations, self.camera = list(poses), landmarks, observations, camera
-        self.fixed, self.fix_landmarks = fixed, fix_landmarks
-        self.free = len(self.poses) - fixed
-        self.start = np.concatenate(
-            [np.zeros(6 * self.free), np.empty(0) if fix_landmarks else np.ravel(landmarks).astype(np.float64)]
-        )
-        self.is_single_pose = fix_landmarks and self.free == 1
-        self._known = np.isfinite(observations.points)
-        self.rows = np.flatnonzero(self._known.ravel())
-        self._compact = np.cumsum(self._known.ravel()) - 1
-        self._columns = self._column_indices()
+    observations: Observations
+    camera: OdometryCamera
+    fixed: int
+    fix_landmarks: bool
 
-    def _column_indices(self) -> np.ndarray:
-        """Columns (M, 6 or 9) of the derivatives of an observation; -1 for what is fixed."""
-        pose = 6 * (self.observations.cameras - self.fixed)[:, None] + np.arange(6)
-        pose[self.observations.cameras < self.fixed] = -1
-        if self.fix_landmarks:
-            return np.asarray(pose)
-        landmark = 6 * self.free + 3 * self.observations.landmarks[:, None] + np.arange(3)
-        return np.hstack([pose, landmark])
-
-    def unpack(self, unknowns: Array) -> tuple[list[Pose], Array]:
-        """Poses and landmarks that the unknowns stand for."""
-        steps = unknowns[: 6 * self.free].reshape(-1, 6)
-        moved = [
-            Pose(pose.rotation @ rotation_matrix(step[:3]), pose.position + step[3:])
-            for pose, step in zip(self.poses[self.fixed :], steps)
-        ]
-        landmarks = self.landmarks if self.fix_landmarks else unknowns[6 * self.free :].reshape(-1, 3)
-        return self.poses[: self.fixed] + moved, landmarks
-
-    def _seen(self, unknowns: Array) -> tuple[Array, Array, Array]:
-        """Rotations (M, 3, 3), steps of rotation (M, 3) and landmarks in the frame of the camera that saw them."""
-        poses, landmarks = self.unpack(unknowns)
+    def _seen(self, poses: Sequence[Pose], landmarks: Array) -> tuple[Array, Array]:
+        """Rotations (M, 3, 3) of the cameras and landmarks (M, 3) in the frame of the one that saw them."""
         rotations = np.array([pose.rotation for pose in poses])[self.observations.cameras]
         positions = np.array([pose.position for pose in poses])[self.observations.cameras]
-        steps = np.zeros((len(poses), 3))
-        steps[self.fixed :] = unknowns[: 6 * self.free].reshape(-1, 6)[:, :3]
-        relative = landmarks[self.observations.landmarks] - positions
-        local = np.einsum("mji,mj->mi", rotations, relative)
+        local = np.einsum("mji,mj->mi", rotations, landmarks[self.observations.landmarks] - positions)
         local[:, 2] = np.maximum(local[:, 2], 1e-3)  # a landmark that slips behind the camera stays a finite error
-        return rotations, steps[self.observations.cameras], local
+        return rotations, local
 
-    def residuals(self, unknowns: Array) -> Array:
-        """Expected minus observed coordinates in pixels, those that are known."""
-        difference = self.camera.project(self._seen(unknowns)[2]) - self.observations.points
-        return np.asarray(difference.ravel()[self.rows])
+    def errors(self, poses: Sequence[Pose], landmarks: Array) -> Array:
+        """Expected minus observed coordinates (M, 3) in pixels, 0 for those that are not known."""
+        errors = self.camera.project(self._seen(poses, landmarks)[1]) - self.observations.points
+        return np.where(np.isfinite(self.observations.points), errors, 0.0)
 
-    def jacobian(self, unknowns: Array) -> csr_matrix | Array:
-        """Derivatives of the residuals; sparse unless a single pose is all that is free."""
-        rotations, steps, local = self._seen(unknowns)
-        count, (x, y, z) = len(local), local.T
+    def derivatives(self, poses: Sequence[Pose], landmarks: Array) -> tuple[Array, Array]:
+        """Of the errors by motions of the poses, rotation before position (M, 3, 6), and by landmarks (M, 3, 3)."""
+        rotations, local = self._seen(poses, landmarks)
+        x, y, z = local.T
         fx, fy = np.diag(self.camera.matrix)[:2]
-        of_point = np.zeros((count, 3, 3))  # of the image point by the point in the camera's frame
+        of_point = np.zeros((len(local), 3, 3))  # of the image point by the point in the camera's frame
         of_point[:, 0, 0] = of_point[:, 2, 0] = fx / z
         of_point[:, 1, 1] = fy / z
         of_point[:, 0, 2] = -fx * x / z**2
         of_point[:, 1, 2] = -fy * y / z**2
         of_point[:, 2, 2] = -fx * (x - self.camera.baseline) / z**2
-        by_position = -np.einsum("mij,mkj->mik", of_point, rotations)
-        # d(exp(-step) v) = [v]x (I - [step]x / 2) d(step), to first order in the step
-        by_rotation = of_point @ _cross(local) @ (np.eye(3) - _cross(steps) / 2)
-        blocks = [by_rotation, by_position] if self.fix_landmarks else [by_rotation, by_position, -by_position]
-        values = np.concatenate(blocks, axis=2)
-        rows = np.broadcast_to(self._compact.reshape(count, 3, 1), values.shape)
-        columns = np.broadcast_to(self._columns[:, None], values.shape)
-        used = self._known[..., None] & (columns >= 0)
-        shape = len(self.rows), len(self.start)
-        if self.is_single_pose:
-            dense = np.zeros(shape)
-            dense[rows[used], columns[used]] = values[used]
-            return dense
-        return coo_matrix((values[used], (rows[used], columns[used])), shape=shape).tocsr()
+        of_point[~np.isfinite(self.observations.points)] = 0.0
+        by_landmark = of_point @ rotations.transpose(0, 2, 1)
+        return np.concatenate([of_point @ _cross(local), -by_landmark], axis=2), by_landmark
+
+    def moved(self, poses: Sequence[Pose], landmarks: Array, steps: tuple[Array, Array]) -> tuple[list[Pose], Array]:
+        """Poses and landmarks after `steps` of both."""
+        free = [
+            Pose(pose.rotation @ rotation_matrix(step[:3]), pose.position + step[3:])
+            for pose, step in zip(poses[self.fixed :], steps[0])
+        ]
+        return [*poses[: self.fixed], *free], landmarks if self.fix_landmarks else landmarks + steps[1]
+
+
+class _NormalEquations:
+    """The problem as it looks from given poses and landmarks."""
+
+    def __init__(self, problem: _Problem, poses: Sequence[Pose], landmarks: Array, errors: Array) -> None:
+        by_pose, by_landmark = problem.derivatives(poses, landmarks)
+        weights = _weights(errors)[:, None, None]
+        cameras, numbers = problem.observations.cameras - problem.fixed, problem.observations.landmarks
+        free, count = len(poses) - problem.fixed, len(landmarks)
+        moves = cameras >= 0
+        weighted = weights[moves] * by_pose[moves]
+        self._poses = _sums(cameras[moves], free, weighted.transpose(0, 2, 1) @ by_pose[moves])  # (F, 6, 6)
+        self._pose_slopes = _sums(cameras[moves], free, np.einsum("mij,mi->mj", weighted, errors[moves]))  # (F, 6)
+        self._fix_landmarks = problem.fix_landmarks
+        if problem.fix_landmarks:
+            return
+        pairs = numbers[moves] * free + cameras[moves]
+        both = _sums(pairs, count * free, by_landmark[moves].transpose(0, 2, 1) @ weighted)
+        self._both = both.reshape(count, free, 3, 6).transpose(0, 2, 1, 3).reshape(count, 3, 6 * free)
+        weighted = weights * by_landmark
+        self._landmarks = _sums(numbers, count, weighted.transpose(0, 2, 1) @ by_landmark)  # (L, 3, 3)
+        self._landmark_slopes = _sums(numbers, count, np.einsum("mij,mi->mj", weighted, errors))  # (L, 3)
+
+    def solve(self, damping: float) -> tuple[Array, Array]:
+        """Steps of the poses (F, 6) and of the landmarks (L, 3); raises ``LinAlgError`` if there are none."""
+        system, slopes = block_diag(*_damped(self._poses, damping)), self._pose_slopes.ravel()
+        if self._fix_landmarks:
+            return -cho_solve(cho_factor(system), slopes).reshape(-1, 6), np.empty((0, 3))
+        inverse = np.linalg.inv(_damped(self._landmarks, damping))
+        eliminated = inverse @ self._both
+        alone = np.einsum("lij,lj->li", inverse, self._landmark_slopes)
+        width = len(slopes)
+        system -= self._both.reshape(-1, width).T @ eliminated.reshape(-1, width)
+        slopes = slopes - np.einsum("lij,li->j", self._both, alone)
+        poses = -cho_solve(cho_factor(system), slopes)
+        return poses.reshape(-1, 6), -alone - eliminated @ poses
 
 
 def adjust(
@@ -152,8 +157,7 @@ def adjust(
 ) -> Adjustment:
     """Move poses and landmarks so that they explain the observations best.
 
-    Bundle adjustment with a smooth robust loss: the Jacobian is sparse, SciPy's ``least_squares`` finds the steps
-    (trust region, LSMR).
+    Cauchy's loss makes it robust: quadratic for small errors, for gross ones it hardly grows.
 
     Parameters
     ----------
@@ -168,29 +172,56 @@ def adjust(
     fix_landmarks : bool
         Whether only poses may move.
     iterations : int
-        Limit to the number of evaluations.
+        Limit to the number of steps tried.
     """
-    problem = _Problem(poses, landmarks, observations, camera, fixed, fix_landmarks)
-    result = least_squares(
-        problem.residuals,
-        problem.start,
-        jac=problem.jacobian,
-        loss="soft_l1",  # "huber" gives SciPy no curvature for errors beyond f_scale, and stops far from the minimum
-        f_scale=_PIXEL_ERROR,
-        x_scale="jac",
-        tr_solver="exact" if problem.is_single_pose else "lsmr",
-        ftol=1e-4,
-        xtol=1e-6,
-        max_nfev=iterations,
-    )
-    moved, points = problem.unpack(result.x)
-    difference = np.zeros(observations.points.shape)
-    difference.ravel()[problem.rows] = problem.residuals(result.x)
+    problem = _Problem(observations, camera, fixed, fix_landmarks)
+    state = list(poses), np.asarray(landmarks, np.float64)
+    errors = problem.errors(*state)
+    cost, damping = _cost(errors), _FIRST_DAMPING
+    equations: _NormalEquations | None = None
+    for _ in range(iterations):
+        equations = equations or _NormalEquations(problem, *state, errors)
+        try:
+            tried = problem.moved(*state, equations.solve(damping))
+        except LinAlgError:
+            damping *= 100
+            continue
+        tried_errors = problem.errors(*tried)
+        gain = cost - _cost(tried_errors)
+        if not gain > 0:
+            damping *= 10
+            continue
+        state, errors, equations = tried, tried_errors, None
+        damping = max(damping / 10, _LEAST_DAMPING)
+        cost -= gain
+        if gain < _LEAST_GAIN * cost:
+            break
     covariance = None
-    if problem.is_single_pose:
-        jacobian = np.asarray(problem.jacobian(result.x))
-        covariance = np.linalg.pinv(jacobian.T @ jacobian)
-    return Adjustment(moved, points, np.linalg.norm(difference, axis=1), covariance)
+    if fix_landmarks and len(poses) - fixed == 1:
+        by_pose = problem.derivatives(*state)[0].reshape(-1, 6)
+        covariance = np.linalg.pinv(by_pose.T @ by_pose)
+    return Adjustment(*state, np.linalg.norm(errors, axis=1), covariance)
+
+
+def _weights(errors: Array) -> Array:
+    """How much observations (M,) with these errors (M, 3) count."""
+    return np.asarray(1 / (1 + (errors**2).sum(axis=1) / _PIXEL_ERROR**2))
+
+
+def _cost(errors: Array) -> float:
+    return float(-np.log(_weights(errors)).sum())
+
+
+def _sums(groups: NDArray[np.int64], count: int, values: Array) -> Array:
+    """Sum `values` (M, ...) over each of `count` groups."""
+    chosen = csr_matrix((np.ones(len(groups)), (groups, np.arange(len(groups)))), shape=(count, len(groups)))
+    return np.asarray(chosen @ values.reshape(len(groups), -1)).reshape(count, *values.shape[1:])
+
+
+def _damped(blocks: Array, damping: float) -> Array:
+    """Increase the diagonals of blocks (N, K, K)."""
+    diagonals = np.einsum("nii->ni", blocks)
+    return np.asarray(blocks + np.eye(blocks.shape[1]) * (damping * diagonals + 1e-9)[:, None])
 
 
 def _cross(vectors: Array) -> Array:
