@@ -34,6 +34,8 @@ class OdometryResult:
     ----------
     mode : str
         "stereo" or "mono". Monocular trajectories are compared up to scale.
+    run : int
+        Which draw of noise, moving objects and order of the keypoints.
     frames, tracked, lost : int
         All frames, those with a pose, and those without after the beginning.
     losses : int
@@ -51,6 +53,7 @@ class OdometryResult:
     sequence: str
     detector: str
     mode: str
+    run: int
     frames: int
     tracked: int
     lost: int
@@ -66,24 +69,55 @@ def check_evo() -> None:
     _evo("ape")
 
 
-def run_odometry_benchmark(
-    sequences: List[Sequence], detectors: List[Detector], modes: List[str], max_keypoints: int
-) -> list[OdometryResult]:
-    """Measure every detector on every sequence; features are found once and used in all modes."""
-    check_evo()
-    results = []
-    for sequence in sequences:
-        trackers = {
-            detector.name: [_Tracker(sequence, detector, mode) for mode in modes if _can(sequence, mode)]
-            for detector in detectors
-        }
-        for time, images in tqdm(sequence.frames(), sequence.name, total=sequence.length, unit="frame"):
-            for detector in detectors:
-                features = [detector.detect(image).best(max_keypoints) for image in images]
-                for tracker in trackers[detector.name]:
-                    tracker.add(time, features)
-        results += [tracker.result() for each in trackers.values() for tracker in each]
-    return results
+def fly(
+    sequence: Sequence,
+    flown: List[tuple[Detector, int]],
+    modes: List[str],
+    max_keypoints: int,
+) -> list[list[OdometryResult]]:
+    """Measure detectors on a sequence.
+
+    Parameters
+    ----------
+    sequence : Sequence
+    flown : list of (Detector, int)
+        What is to be measured: detectors, and in which run. Runs differ in noise and moving objects, where these are
+        simulated, and in the order of the keypoints, on which RANSAC's samples depend. In run 0 the best come first.
+    modes : list of str
+        "stereo" and "mono"; a sequence of a single camera is flown in "mono" alone.
+    max_keypoints : int
+        The best ones are taken.
+
+    Returns
+    -------
+    list of list of OdometryResult
+        For each of `flown` the results in all modes.
+    """
+    runs = sorted({run for _, run in flown})
+    trackers = [
+        [_Tracker(sequence, detector, mode, run) for mode in modes if _can(sequence, mode)] for detector, run in flown
+    ]
+    bar = tqdm(sequence.frames(runs), sequence.name, total=sequence.length, unit="frame")
+    for index, (time, views) in enumerate(bar):
+        images = dict(zip(runs, views))
+        found: dict[tuple[str, int], list[LocalFeatures]] = {}  # by detector and images, which runs may share
+        for (detector, run), its_trackers in zip(flown, trackers):
+            key = detector.name, id(images[run])
+            if key not in found:
+                found[key] = [detector.detect(image).best(max_keypoints) for image in images[run]]
+            features = _shuffled(found[key], [run, index]) if run else found[key]
+            for tracker in its_trackers:
+                tracker.add(time, features)
+    return [[tracker.result() for tracker in each] for each in trackers]
+
+
+def _shuffled(features: list[LocalFeatures], seed: list[int]) -> list[LocalFeatures]:
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(found)) for found in features]
+    return [
+        LocalFeatures(found.keypoints[order], found.scores[order], found.descriptors[order])
+        for found, order in zip(features, orders)
+    ]
 
 
 def _can(sequence: Sequence, mode: str) -> bool:
@@ -93,8 +127,8 @@ def _can(sequence: Sequence, mode: str) -> bool:
 class _Tracker:
     """Odometry over one sequence."""
 
-    def __init__(self, sequence: Sequence, detector: Detector, mode: str) -> None:
-        self._sequence, self._detector, self._mode = sequence, detector, mode
+    def __init__(self, sequence: Sequence, detector: Detector, mode: str, run: int) -> None:
+        self._sequence, self._detector, self._mode, self._run = sequence, detector, mode, run
         self._camera = sequence.camera if mode == "stereo" else OdometryCamera(sequence.camera.matrix)
         self._odometry = Odometry(self._camera)
         self._states: list[State] = []
@@ -123,6 +157,7 @@ class _Tracker:
             sequence=self._sequence.name,
             detector=self._detector.name,
             mode=self._mode,
+            run=self._run,
             frames=len(self._states),
             tracked=len(estimated),
             lost=sum(after),
@@ -179,26 +214,3 @@ def write_tum(path: Path, trajectory: Trajectory) -> None:
         " ".join(f"{value:.9f}" for value in (time, *pose.position, *pose.quaternion)) for time, pose in trajectory
     )
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def odometry_table(results: List[OdometryResult]) -> str:
-    """Markdown tables, one a mode: a line for each sequence, and of each detector ATE, RPE and lost frames."""
-    sections = []
-    for mode in dict.fromkeys(result.mode for result in results):
-        chosen = {(result.sequence, result.detector): result for result in results if result.mode == mode}
-        detectors = list(dict.fromkeys(detector for _, detector in chosen))
-        head = ["sequence", "way [m]", *detectors]
-        rows = [head, ["---", *["---:"] * (len(head) - 1)]]
-        for sequence in dict.fromkeys(sequence for sequence, _ in chosen):
-            found = [chosen[sequence, detector] for detector in detectors]
-            rows.append([sequence, f"{found[0].way:.1f}", *map(_cell, found)])
-        table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-        sections.append(f"### {mode}: ATE [cm], RPE [mm], lost frames (losses)\n\n{table}")
-    return "\n".join(sections)
-
-
-def _cell(result: OdometryResult) -> str:
-    lost = f"{result.lost} ({result.losses})" if result.lost else "0"
-    if not np.isfinite(result.ate):
-        return f"no trajectory, {lost}"
-    return f"{100 * result.ate:.2f}, {1000 * result.rpe:.1f}, {lost}"

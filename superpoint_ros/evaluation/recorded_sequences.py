@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence as List
 from pathlib import Path
 from typing import Any
 
@@ -157,11 +158,11 @@ def _sequence(
             f"to {images[-1][0]:.3f} s"
         )
 
-    def frames() -> Iterator[tuple[float, tuple[Image, ...]]]:
+    def frames(runs: List[int]) -> Iterator[tuple[float, List[tuple[Image, ...]]]]:
         for time, paths in images:
-            yield time, tuple(read_gray(path) for path in paths)
+            yield time, [tuple(read_gray(path) for path in paths)] * len(runs)
 
-    return Sequence(name, frames, len(images), camera, rectifiers, covered)
+    return Sequence(name, str(truth_file.resolve()), frames, len(images), camera, rectifiers, covered)
 
 
 def _trajectory(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as List
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +36,11 @@ class Sequence:
     Attributes
     ----------
     name : str
+    description : str
+        What it is exactly.
     frames : callable
-        Gives an iterator of (seconds, images): one image a camera, the left one first.
+        Takes numbers of runs and gives an iterator of (seconds, images of each run): one image a camera, the left one
+        first. Simulated noise and moving objects differ from run to run, recorded images are the same.
     length : int
         Number of frames.
     camera : OdometryCamera
@@ -47,32 +51,34 @@ class Sequence:
     """
 
     name: str
-    frames: Callable[[], Iterator[tuple[float, tuple[Image, ...]]]]
+    description: str
+    frames: Callable[[List[int]], Iterator[tuple[float, List[tuple[Image, ...]]]]]
     length: int
     camera: OdometryCamera
     rectifiers: tuple[Rectifier, ...]
     truth: tuple[tuple[float, Pose], ...]
 
 
-def simulated_sequences(names: list[str], seconds: float, size: tuple[int, int], seed: int) -> list[Sequence]:
-    """The flights of the simulated stereo camera; `size` is (width, height)."""
+def simulated_sequences(names: list[str], seconds: float, size: tuple[int, int], room: int) -> list[Sequence]:
+    """The flights of the simulated stereo camera through the room of this seed; `size` is (width, height)."""
     pinhole = PinholeCamera(*size, SIMULATED_FOCAL_LENGTH * size[0])
     model = CameraModel(pinhole.matrix, "plumb_bob", np.zeros(0), size)
     rectifier = Rectifier(model, np.eye(3), pinhole.matrix)
-    count = max(2, round(seconds * SIMULATED_RATE))
+    camera = OdometryCamera(pinhole.matrix, SIMULATED_BASELINE)
+    times = [index / SIMULATED_RATE for index in range(max(2, round(seconds * SIMULATED_RATE)))]
     sequences = []
     for name in names:
         if name not in FLIGHTS:
             raise DatasetError(f"no flight {name!r}; expected some of {', '.join(FLIGHTS)}")
-        flight = SimulatedCamera(FLIGHTS[name], pinhole, SIMULATED_RATE, SIMULATED_BASELINE, seed, colour=False)
+        flight = SimulatedCamera(FLIGHTS[name], pinhole, SIMULATED_RATE, SIMULATED_BASELINE, room, colour=False)
 
-        def frames(flight: SimulatedCamera = flight) -> Iterator[tuple[float, tuple[Image, ...]]]:
-            for index in range(count):
-                frame = flight.frame(index)
-                yield frame.time, frame.images
+        def frames(
+            runs: List[int], flight: SimulatedCamera = flight
+        ) -> Iterator[tuple[float, List[tuple[Image, ...]]]]:
+            for index, time in enumerate(times):
+                yield time, [frame.images for frame in flight.variants(index, runs)]
 
-        times = [index / SIMULATED_RATE for index in range(count)]
+        description = f"{FLIGHTS[name]}, room {room}, {size[0]}x{size[1]}, {len(times)} frames"
         truth = tuple((time, FLIGHTS[name].path.pose(time)) for time in times)
-        camera = OdometryCamera(pinhole.matrix, SIMULATED_BASELINE)
-        sequences.append(Sequence(name, frames, count, camera, (rectifier, rectifier), truth))
+        sequences.append(Sequence(name, description, frames, len(times), camera, (rectifier, rectifier), truth))
     return sequences

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,7 +43,7 @@ class SimulatedFrame:
 
 @dataclass(frozen=True)
 class SimulatedCamera:
-    """An endless sequence of frames, which depend on the attributes and the frame's index alone.
+    """An endless sequence of frames, which depend on the attributes, the frame's index and a seed alone.
 
     Attributes
     ----------
@@ -70,13 +70,22 @@ class SimulatedCamera:
     def __iter__(self) -> Iterator[SimulatedFrame]:
         return (self.frame(index) for index in itertools.count())
 
-    def frame(self, index: int) -> SimulatedFrame:
-        """Make the frame of this index, 0 being the first."""
+    def frame(self, index: int, seed: int = 0) -> SimulatedFrame:
+        """Make the frame of this index, 0 being the first; `seed` chooses noise and ways of the moving objects."""
+        return self.variants(index, (seed,))[0]
+
+    def variants(self, index: int, seeds: Sequence[int]) -> list[SimulatedFrame]:
+        """Make the frame of this index once for each seed; what all of them share is rendered once."""
         time = index / self.rate
-        rng = np.random.default_rng([self.flight.path.seed, self.room_seed, index])
-        offsets = (0.0, self.baseline) if self.baseline else (0.0,)
-        images = tuple(self._expose(time, np.array([offset, 0, 0]), rng) for offset in offsets)
-        return SimulatedFrame(time, self.flight.path.pose(time), images)
+        pose, offsets = self.flight.path.pose(time), (0.0, self.baseline) if self.baseline else (0.0,)
+        frames: list[SimulatedFrame] = []
+        light: list[NDArray[np.float64]] = []
+        for seed in seeds:
+            if not light or self.flight.disturbances.moving_objects:
+                light = [self._expose(time, np.array([offset, 0, 0]), seed) for offset in offsets]
+            rng = np.random.default_rng([self.flight.path.seed, self.room_seed, index, seed])
+            frames.append(SimulatedFrame(time, pose, tuple(self._digitise(eye, rng) for eye in light)))
+        return frames
 
     @cached_property
     def _room(self) -> tuple[Face, ...]:
@@ -87,16 +96,18 @@ class SimulatedCamera:
         rng = np.random.default_rng([self.room_seed, 3])
         return [build_board(rng, _BOARD_SIZE, self.colour) for _ in range(self.flight.disturbances.moving_objects)]
 
-    def _expose(self, time: float, offset: NDArray[np.float64], rng: np.random.Generator) -> Image:
-        """The image of the eye that is `offset` (3,) from the left one."""
+    def _expose(self, time: float, offset: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+        """The light, in grey levels, that falls into the eye which is `offset` (3,) from the left one."""
         disturbances = self.flight.disturbances
         count = self._subframes(time)
         times = time + ((np.arange(count) + 0.5) / count - 0.5) * disturbances.shutter
-        light = np.mean([self._render(moment, offset, 2 if count == 1 else 1) for moment in times], axis=0)
-        light *= exposure_gain(time, disturbances.exposure)
-        if disturbances.noise:
-            light += disturbances.noise * rng.standard_normal(light.shape, np.float32)
-        return np.asarray(np.rint(np.clip(light, 0, 255)), np.uint8)
+        light = np.mean([self._render(moment, offset, seed, 2 if count == 1 else 1) for moment in times], axis=0)
+        return np.asarray(light * exposure_gain(time, disturbances.exposure))
+
+    def _digitise(self, light: NDArray[np.float64], rng: np.random.Generator) -> Image:
+        noise = self.flight.disturbances.noise
+        noisy = light + noise * rng.standard_normal(light.shape, np.float32) if noise else light
+        return np.asarray(np.rint(np.clip(noisy, 0, 255)), np.uint8)
 
     def _subframes(self, time: float) -> int:
         """How many images show the motion while the shutter is open without steps."""
@@ -106,11 +117,11 @@ class SimulatedCamera:
         shift = float(np.linalg.norm(motion.position)) / _SCENE_DISTANCE
         return int(np.clip(np.ceil((angle + shift) * self.camera.focal_length / _BLUR_STEP), 1, _MOST_SUBFRAMES))
 
-    def _render(self, time: float, offset: NDArray[np.float64], supersampling: int) -> Image:
+    def _render(self, time: float, offset: NDArray[np.float64], seed: int, supersampling: int) -> Image:
         pose = self.flight.path.pose(time)
         moving = [
             face.moved(place)
-            for board, place in zip(self._boards, _board_places(time, pose.position, len(self._boards)))
+            for board, place in zip(self._boards, _board_places(time, pose.position, len(self._boards), seed))
             for face in board
         ]
         eye = Pose(pose.rotation, pose.to_reference(offset[None])[0])
@@ -122,11 +133,11 @@ def exposure_gain(time: float, strength: float) -> float:
     return float(np.exp(strength * (0.5 * np.sin(2.1 * time) + 0.5 * np.sign(np.sin(1.3 * time + 0.5)))))
 
 
-def _board_places(time: float, camera: NDArray[np.float64], count: int) -> Iterator[NDArray[np.float64]]:
+def _board_places(time: float, camera: NDArray[np.float64], count: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """Where the moving objects are: on swings through the free space, keeping out of the camera's way."""
     low, high = np.array(FREE_SPACE)
     for index in range(count):
-        rng = np.random.default_rng([index, 4])
+        rng = np.random.default_rng([index, 4, seed])
         phases, rates = rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.3, 1.0, 3)
         place = (low + high) / 2 + 0.6 * (high - low) * np.sin(rates * time + phases)
         away = (place - camera) * (1, 1, 0) + rotation_matrix([0, 0, phases[0]])[0] * 1e-3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,7 +15,8 @@ import pytest
 from superpoint_ros.__main__ import main
 from superpoint_ros.evaluation.datasets import DatasetError
 from superpoint_ros.evaluation.detectors import classical_detector
-from superpoint_ros.evaluation.odometry_benchmark import run_odometry_benchmark, unit_vectors
+from superpoint_ros.evaluation.odometry_benchmark import OdometryResult, fly, unit_vectors
+from superpoint_ros.evaluation.odometry_report import odometry_table
 from superpoint_ros.evaluation.recorded_sequences import open_sequence
 from superpoint_ros.evaluation.sequences import SIMULATED_BASELINE, Sequence, simulated_sequences
 from superpoint_ros.geometry.pose import Pose, rotation_matrix
@@ -32,7 +34,7 @@ MOUNT = Pose(rotation_matrix([0.1, -0.2, 0.3]), np.array([0.05, 0.02, -0.01]))
 
 @pytest.fixture(scope="module")
 def flight() -> Sequence:
-    return simulated_sequences(["stroll"], LENGTH / 10, SIZE, seed=0)[0]
+    return simulated_sequences(["stroll"], LENGTH / 10, SIZE, room=0)[0]
 
 
 def write_tum_layout(folder: Path, flight: Sequence) -> Path:
@@ -40,7 +42,7 @@ def write_tum_layout(folder: Path, flight: Sequence) -> Path:
     matrix = flight.camera.matrix
     (folder / "calibration.txt").write_text(f"{matrix[0, 0]} {matrix[1, 1]} {matrix[0, 2]} {matrix[1, 2]}\n")
     lines = ["# color images"]
-    for time, images in flight.frames():
+    for time, (images,) in flight.frames([0]):
         cv2.imwrite(str(folder / "rgb" / f"{time:.6f}.png"), images[0])
         lines.append(f"{time:.6f} rgb/{time:.6f}.png")
     (folder / "rgb.txt").write_text("\n".join(lines) + "\n")
@@ -53,7 +55,7 @@ def write_euroc_layout(folder: Path, flight: Sequence) -> Path:
     """The truth is that of a body; the right camera is turned a little against the left one."""
     matrix = flight.camera.matrix
     right = MOUNT @ Pose(np.eye(3), np.array([SIMULATED_BASELINE, 0, 0]))
-    frames = list(flight.frames())
+    frames = [(time, images) for time, (images,) in flight.frames([0])]
     for eye, mount in (("cam0", MOUNT), ("cam1", right)):
         (folder / "mav0" / eye / "data").mkdir(parents=True)
         transform = ", ".join(map(str, mount.matrix.ravel()))
@@ -88,7 +90,7 @@ def test_the_layouts_say_what_was_written(flight: Sequence, tmp_path: Path) -> N
     assert (tum.name, euroc.name) == ("tum", "euroc")
     for sequence, shift in ((tum, 0), (euroc, 1)):
         assert sequence.length == LENGTH
-        for (time, images), (true_time, expected) in zip(sequence.frames(), flight.frames()):
+        for (time, (images,)), (true_time, (expected,)) in zip(sequence.frames([0]), flight.frames([0])):
             assert time == pytest.approx(true_time + shift)
             for image, other in zip(images, expected):
                 np.testing.assert_array_equal(image, other)
@@ -104,7 +106,8 @@ def test_the_layouts_say_what_was_written(flight: Sequence, tmp_path: Path) -> N
 @needs_evo
 def test_odometry_follows_every_layout(flight: Sequence, tmp_path: Path) -> None:
     euroc = open_sequence(write_euroc_layout(tmp_path / "euroc", flight))
-    results = run_odometry_benchmark([flight, euroc], [classical_detector("sift")], ["stereo"], 500)
+    flown = [(classical_detector("sift"), 0)]
+    results = [fly(sequence, flown, ["stereo"], 500)[0][0] for sequence in (flight, euroc)]
     assert [result.sequence for result in results] == ["stroll", "euroc"]
     for result in results:
         assert result.tracked == result.frames == LENGTH
@@ -125,6 +128,45 @@ def test_the_command_writes_tables_and_trajectories(flight: Sequence, tmp_path: 
     assert "### stereo" in table
     assert {path.name for path in (output / "trajectories").iterdir()} >= {"slow_truth.txt", "slow_ORB_stereo.txt"}
     assert (output / "odometry_stereo.png").is_file()
+
+
+@needs_evo
+def test_runs_differ_and_those_that_are_finished_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", "odometry", "--flights", "crowded", "--seconds", "0.3", "--width", "160", "--resume"]
+    command += ["--modes", "stereo", "--detectors", "orb", "--output", str(tmp_path)]
+    first, second = (tmp_path / "runs" / f"crowded_ORB_{run}.json" for run in range(2))
+    assert main(command) == 0
+    kept = json.loads(first.read_text())
+    kept["results"][0]["lost"] = 123
+    first.write_text(json.dumps(kept))
+    assert main([*command, "--runs", "2"]) == 0
+    assert "123 (" in (tmp_path / "odometry.md").read_text()
+    assert json.loads(second.read_text())["setup"] == kept["setup"]
+    assert json.loads(second.read_text())["results"][0]["estimated"] != kept["results"][0]["estimated"]
+    assert main([*command, "--max-keypoints", "400"]) == 0  # other settings: flown again
+    assert "123 (" not in (tmp_path / "odometry.md").read_text()
+    first.write_text("{}")
+    assert main(command) != 0
+    assert "crowded_ORB_0.json: not a result" in capsys.readouterr().err
+
+
+def test_the_table_gives_median_and_range_and_says_who_drifts_less() -> None:
+    def result(sequence: str, detector: str, run: int, ate: float, lost: int = 0) -> OdometryResult:
+        return OdometryResult(sequence, detector, "mono", run, 60, 60 - lost, lost, min(lost, 1), ate, 0.002, 1.5, ())
+
+    results = [
+        *(result("near", "A", run, ate) for run, ate in enumerate((0.01, 0.05, 0.02))),
+        *(result("near", "B", run, ate) for run, ate in enumerate((0.03, 0.03, 0.04))),
+        *(result("far", "A", run, 0.03, lost=2) for run in range(3)),
+        *(result("far", "B", run, ate, lost=4) for run, ate in enumerate((float("nan"), float("nan"), 0.01))),
+        *(result("bad", "A", run, 0.02) for run in range(3)),
+        *(result("bad", "B", run, 0.01) for run in range(3)),
+    ]
+    table = odometry_table(results)
+    assert "| near | 1.5 | 2.00 (1.00 to 5.00), 2.0, 0 | 3.00 (3.00 to 4.00), 2.0, 0 |" in table
+    assert "| 3.00 (3.00 to 3.00), 2.0, 6 (3) | 2 of 3 without a trajectory, 12 (3) |" in table
+    assert "| **lost in all** |  | 6 (3) | 12 (3) |" in table
+    assert "A drifts less than B on 2 of 3; not on bad" in table
 
 
 def rewrite(path: Path, old: str, new: str) -> None:
