@@ -34,12 +34,15 @@ def to_8_bit(pixels: npt.NDArray[Any], scaling: Scaling, value_range: ValueRange
     low, high = value_range
     if not 0.0 < high - low < np.inf:
         return np.zeros(pixels.shape, np.uint8)
+    is_ordinary = pixels.dtype.itemsize <= 2 and 1e-30 < high - low < 1e30 and max(-low, high) < 1e30
+    scaled = pixels.astype(np.float32 if is_ordinary else np.float64)
     if pixels.dtype.kind == "f":
-        np.nan_to_num(pixels, copy=False, nan=low, posinf=high, neginf=low)
-    scaled = pixels.astype(np.float64 if pixels.dtype.itemsize > 2 else np.float32)
+        np.nan_to_num(scaled, copy=False, nan=low, posinf=high, neginf=low)
+    np.clip(scaled, low, high, out=scaled)  # first, so that nothing below can overflow
     scaled -= low
-    scaled *= 255.0 / (high - low)
-    return np.rint(np.clip(scaled, 0.0, 255.0, out=scaled)).astype(np.uint8)
+    scaled /= high - low
+    scaled *= 255.0
+    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def _percentile_range(pixels: npt.NDArray[Any]) -> ValueRange:

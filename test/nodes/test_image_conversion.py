@@ -28,6 +28,7 @@ RGB = textured_image(HEIGHT, WIDTH)
 GRAY = RGB[..., 0].copy()
 ALPHA = np.full((HEIGHT, WIDTH, 1), 7, np.uint8)
 WORDS = GRAY.astype(np.uint16) * 257
+ENCODINGS_OF_NUMBERS = {np.float32: "32FC1", np.float64: "64FC1", np.int32: "32SC1", np.int16: "16SC1"}
 
 
 def mosaic(pattern: str) -> np.ndarray:
@@ -158,6 +159,25 @@ def test_nan_and_infinity_neither_spread_nor_disturb_the_range() -> None:
     assert (result[::10, 3] == 0).all() and (result[::10, 4] == 255).all() and (result[::10, 5] == 0).all()
     untouched = pixels == clean
     np.testing.assert_allclose(result[untouched], expected[untouched], atol=2)
+
+
+@pytest.mark.filterwarnings("error")
+@given(
+    values=st.lists(st.floats(), min_size=8, max_size=16),
+    value_range=st.none()
+    | st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 2).filter(lambda r: r[0] < r[1]),
+    dtype=st.sampled_from([np.float32, np.float64, np.int32, np.int16]),
+)
+def test_numbers_of_any_size_are_scaled_without_overflow(values, value_range, dtype) -> None:
+    with np.errstate(all="ignore"):
+        pixels = np.array([values] * 8, np.float64).astype(dtype)
+    result = to_array(image_message(pixels, ENCODINGS_OF_NUMBERS[dtype]), value_range)[0]
+    if value_range is not None and value_range[1] - value_range[0] < np.inf:
+        numbers = pixels[0].astype(np.float64)
+        assert np.all(result[numbers >= value_range[1]] == 255)
+        assert np.all(result[(numbers <= value_range[0]) | np.isnan(numbers)] == 0)
+    finite = np.argsort(pixels[0][np.isfinite(pixels[0])])
+    assert np.all(np.diff(result[np.isfinite(pixels[0])][finite].astype(int)) >= 0)
 
 
 @pytest.mark.parametrize("pixels", [np.full((16, 16), 3.5), np.full((16, 16), np.nan), np.full((16, 16), np.inf)])
