@@ -26,3 +26,14 @@ def test_every_link_leads_somewhere(document: Path) -> None:
     assert [target for target, _ in local if not (document.parent / target).exists()] == []
     headings = [(document.parent / target if target else document, anchor) for target, anchor in local if anchor]
     assert [anchor for target, anchor in headings if anchor not in anchors(target)] == []
+
+
+def test_files_that_the_architecture_names_exist() -> None:
+    named = re.findall(r"`([\w/]+\.py)`", prose(ROOT / "docs" / "architecture.md"))
+    there = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("superpoint_ros", "test")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    assert len(named) > 50
+    assert [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in there)] == []
