@@ -9,9 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .homographies import HomographyRange, centred, keep_inside, sample_homographies, warp_antialiased, warp_points
+from .homographies import (
+    HomographyRange,
+    centred,
+    invert,
+    keep_inside,
+    sample_homographies,
+    warp_antialiased,
+    warp_points,
+)
 from .labels import corner_response, snap_to_maxima
+from .losses import LOCALISATION_MARGIN, Correspondences
 from .photometric import PhotometricRange, augment
+from .points import PointList, list_points
 
 FIRST_VIEW = HomographyRange(scale=(0.55, 1.25), rotation=10.0, perspective=0.05, translation=0.2)
 BETWEEN_VIEWS = HomographyRange(scale=(0.6, 1.5), rotation=45.0, perspective=0.2, translation=0.1)
@@ -38,7 +48,7 @@ class PairOptions:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """B pairs of views.
+    """B pairs of views, with all lists that losses need, so that these never wait for a GPU to count.
 
     Attributes
     ----------
@@ -46,18 +56,29 @@ class PairBatch:
         All first views, then all second views, in [0, 1].
     labels : Tensor, (2B, N, 2)
         Keypoints in pixels of the views; infinite where unused.
+    first_labels, second_labels : PointList
+        Those of the first and of the second views; the image is the number of the pair.
+    inner_labels : PointList
+        Those of all images that are far enough from the border for `localisation_loss`.
     homographies : Tensor, (B, 3, 3)
         From first to second views, in pixels.
-    pair, first, second : Tensor, (M,), (M, 2), (M, 2)
-        Corresponding points.
+    correspondences : Correspondences
     """
 
     images: Tensor
     labels: Tensor
+    first_labels: PointList
+    second_labels: PointList
+    inner_labels: PointList
     homographies: Tensor
-    pair: Tensor
-    first: Tensor
-    second: Tensor
+    correspondences: Correspondences
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors of the batch."""
+        lists = (self.first_labels, self.second_labels, self.inner_labels)
+        points = [tensor for part in lists for tensor in (part.image, part.points)]
+        pairs = self.correspondences
+        return [self.images, self.labels, *points, self.homographies, pairs.pair, pairs.first, pairs.second]
 
 
 class CropStore:
@@ -95,17 +116,26 @@ def make_pairs(
     to_crop = centred(to_crop, size, crop_size)
     images = crops[:, None].float() / 255
     views = warp_antialiased(torch.cat([images, images]), to_crop, size)
-    from_crop = torch.linalg.inv(to_crop)
+    from_crop = invert(to_crop)
     points = warp_points(torch.cat([labels, labels])[..., :2], from_crop)
     points = keep_inside(points, size, options.label_border)
     if options.snap_radius:
         points = snap_to_maxima(points, corner_response(views, options.snap_sigma), options.snap_radius)
     view_labels = thin_out(points, options.label_distance)
+    first_labels, second_labels = view_labels.chunk(2)
     homographies = from_crop[len(crops) :] @ to_crop[: len(crops)]
-    pair, first, second = _correspondences(
-        view_labels[: len(crops)], to_crop[: len(crops)], from_crop[len(crops) :], size, crop_size, options, generator
+    correspondences = _correspondences(
+        first_labels, to_crop[: len(crops)], from_crop[len(crops) :], size, crop_size, options, generator
     )
-    return PairBatch(augment(views, options.photometric, generator), view_labels, homographies, pair, first, second)
+    return PairBatch(
+        augment(views, options.photometric, generator),
+        view_labels,
+        list_points(first_labels),
+        list_points(second_labels),
+        list_points(keep_inside(view_labels, size, LOCALISATION_MARGIN)),
+        homographies,
+        correspondences,
+    )
 
 
 def thin_out(points: Tensor, distance: float) -> Tensor:
@@ -126,12 +156,11 @@ def _correspondences(
     crop_size: tuple[int, int],
     options: PairOptions,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Correspondences:
     """Points in both views: labels of the first, filled up with random points."""
     count, wanted = len(labels), options.correspondences
-    extent = torch.tensor([size[1] - 1.0, size[0] - 1.0], device=labels.device)
-    random = torch.rand(count, wanted, 2, generator=generator, device=labels.device) * extent
-    candidates = torch.cat([labels, random], 1)
+    x, y = torch.rand(count, wanted, 2, generator=generator, device=labels.device).unbind(2)
+    candidates = torch.cat([labels, torch.stack([x * (size[1] - 1), y * (size[0] - 1)], 2)], 1)
     on_crop = warp_points(torch.where(torch.isfinite(candidates), candidates, -1e6), first_to_crop)
     in_second = warp_points(on_crop, crop_to_second)
     visible = torch.isfinite(candidates).all(-1)
@@ -139,4 +168,4 @@ def _correspondences(
         visible &= torch.isfinite(keep_inside(points, bounds, 0.0)).all(-1)
     visible &= visible.cumsum(1) <= wanted
     pair, index = visible.nonzero().unbind(1)
-    return pair, candidates[pair, index], in_second[pair, index]
+    return Correspondences(pair, candidates[pair, index], in_second[pair, index])

@@ -1,4 +1,4 @@
-"""Random homographies and image warps, batched, on any device.
+"""Random homographies and image warps, batched, on any device; on a GPU nothing here waits for it.
 
 Points are (x, y) in pixels; the centre of the top-left pixel is (0, 0).
 """
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+_MAX_PREFILTER = 4.0  # standard deviation in pixels
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def centred(homographies: Tensor, source_size: tuple[int, int], target_size: tup
 
 def _shift(size: tuple[int, int], sign: int, like: Tensor) -> Tensor:
     matrix = torch.eye(3, device=like.device, dtype=like.dtype)
-    matrix[0, 2], matrix[1, 2] = sign * (size[1] - 1) / 2, sign * (size[0] - 1) / 2
+    matrix[0, 2].fill_(sign * (size[1] - 1) / 2)  # assigned, a number would be uploaded, and waited for
+    matrix[1, 2].fill_(sign * (size[0] - 1) / 2)
     return matrix
 
 
@@ -98,9 +101,17 @@ def warp_points(points: Tensor, homographies: Tensor) -> Tensor:
 
 def keep_inside(points: Tensor, size: tuple[int, int], border: float) -> Tensor:
     """Replace points (..., 2) closer than `border` pixels to the image border by infinity."""
-    upper = torch.tensor([size[1] - 1 - border, size[0] - 1 - border], device=points.device)
-    inside = ((points >= border) & (points <= upper)).all(-1)
+    x, y = points.unbind(-1)
+    inside = (x >= border) & (x <= size[1] - 1 - border) & (y >= border) & (y <= size[0] - 1 - border)
     return points.masked_fill(~inside[..., None], torch.inf)
+
+
+def invert(homographies: Tensor) -> Tensor:
+    """Return the inverses of homographies (B, 3, 3), which have one."""
+    inverse: Tensor = torch.linalg.inv_ex(
+        homographies
+    ).inverse  # unlike `inv` it does not wait to tell whether they have
+    return inverse
 
 
 def pixel_grid(size: tuple[int, int], device: torch.device) -> Tensor:
@@ -124,18 +135,22 @@ def warp_images(images: Tensor, view_to_source: Tensor, size: tuple[int, int]) -
     """
     height, width = images.shape[-2:]
     grid = pixel_grid(size, images.device).expand(len(images), -1, -1)
-    points = warp_points(grid, view_to_source).clamp(-1e4, 1e4)
-    scale = torch.tensor([2 / (width - 1), 2 / (height - 1)], device=images.device)
-    lookup = (points * scale - 1).view(len(images), *size, 2)
+    x, y = warp_points(grid, view_to_source).clamp(-1e4, 1e4).unbind(-1)
+    lookup = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], -1).view(len(images), *size, 2)
     return functional.grid_sample(images, lookup, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
-def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
-    """Blur each image of (B, C, H, W) with its own standard deviation in pixels, 0 meaning not at all."""
-    largest = float(sigmas.max())
-    if largest < 0.05:
+def largest(values: Tensor, bound: float) -> float:
+    """Return the largest of `values`, or on a GPU, which would have to be waited for, the `bound` that they keep to."""
+    return float(values.max()) if values.device.type == "cpu" else bound
+
+
+def gaussian_blur(images: Tensor, sigmas: Tensor, bound: float) -> Tensor:
+    """Blur each image of (B, C, H, W) with its own standard deviation in pixels, 0 (no blur) to `bound`."""
+    widest = largest(sigmas, bound)
+    if widest < 0.05:
         return images
-    radius = max(1, math.ceil(3 * largest))
+    radius = max(1, math.ceil(3 * widest))
     offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     kernels = torch.exp(-0.5 * (offsets / sigmas.clamp(min=0.05)[:, None]) ** 2)
     kernels = kernels / kernels.sum(1, keepdim=True)
@@ -151,9 +166,9 @@ def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
 
 def magnification(view_to_source: Tensor, size: tuple[int, int]) -> Tensor:
     """Return how many source pixels one view pixel spans, (B,), measured along the sides at the view's centre."""
-    centre = torch.tensor([(size[1] - 1) / 2, (size[0] - 1) / 2], device=view_to_source.device)
-    steps = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], device=view_to_source.device)
-    origin, right, down = warp_points((centre + steps).expand(len(view_to_source), -1, -1), view_to_source).unbind(1)
+    x, y = functional.pad(torch.eye(2, device=view_to_source.device), (0, 0, 1, 0)).unbind(1)  # here, right, down
+    probes = torch.stack([x + (size[1] - 1) / 2, y + (size[0] - 1) / 2], 1)
+    origin, right, down = warp_points(probes.expand(len(view_to_source), -1, -1), view_to_source).unbind(1)
     right, down = right - origin, down - origin
     return (right[:, 0] * down[:, 1] - right[:, 1] * down[:, 0]).abs().sqrt()
 
@@ -162,4 +177,4 @@ def warp_antialiased(images: Tensor, view_to_source: Tensor, size: tuple[int, in
     """`warp_images` with a Gaussian prefilter where the view shrinks its image."""
     span = magnification(view_to_source, size)
     sigmas = 0.5 * (span**2 - 1).clamp(min=0).sqrt()
-    return warp_images(gaussian_blur(images, sigmas.clamp(max=4)), view_to_source, size)
+    return warp_images(gaussian_blur(images, sigmas.clamp(max=_MAX_PREFILTER), _MAX_PREFILTER), view_to_source, size)

@@ -16,6 +16,7 @@ from .homographies import (
     HomographyRange,
     centred,
     gaussian_blur,
+    invert,
     keep_inside,
     pixel_grid,
     sample_homographies,
@@ -64,12 +65,13 @@ class AdaptationOptions:
 def corner_response(images: Tensor, derivative_sigma: float = 1.0, integration_sigma: float = 1.6) -> Tensor:
     """Return the smaller eigenvalue of the structure tensor (Shi and Tomasi 1994), (B, H, W)."""
     count = len(images)
-    smooth = gaussian_blur(images, images.new_full((count,), derivative_sigma))
+    smooth = gaussian_blur(images, images.new_full((count,), derivative_sigma), derivative_sigma)
     padded = functional.pad(smooth, (1, 1, 1, 1), mode="replicate")
     dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
     products = torch.cat([dx * dx, dx * dy, dy * dy], 1)
-    xx, xy, yy = gaussian_blur(products, images.new_full((count,), integration_sigma)).unbind(1)
+    integration = images.new_full((count,), integration_sigma)
+    xx, xy, yy = gaussian_blur(products, integration, integration_sigma).unbind(1)
     return (xx + yy) / 2 - (((xx - yy) / 2) ** 2 + xy**2).sqrt()
 
 
@@ -195,9 +197,9 @@ def adapt(images: Tensor, detector: ScoreMap, options: AdaptationOptions, genera
         # The edge of the picture looks like corners in the views: nothing near it counts.
         points = keep_inside(warp_points(points, to_source), size, options.border)
         votes += splat(points, (values > 0).float(), size)
-        visible += _visibility(torch.linalg.inv(to_source), size)
+        visible += _visibility(invert(to_source), size)
     sigma = votes.new_full((len(votes),), options.smoothing)
-    share = gaussian_blur(votes[:, None], sigma)[:, 0] / visible.clamp(min=options.views / 4)
+    share = gaussian_blur(votes[:, None], sigma, options.smoothing)[:, 0] / visible.clamp(min=options.views / 4)
     share = share * (share > options.min_share)
     points, values = strongest_points(share, options.radius, options.max_points, border=1)
     return torch.cat([points, values[..., None]], -1)

@@ -10,8 +10,10 @@ from torch.nn import functional
 
 from ..superpoint.config import CELL_SIZE
 from ..superpoint.decoding import windows
-from .homographies import warp_points
+from .homographies import invert, warp_points
+from .points import PointList
 
+LOCALISATION_MARGIN = 3.0  # pixels from the border that a shifted window of `localisation_loss` takes
 _WINDOW_RADIUS = 2  # pixels, of the soft-argmax that decoding computes
 _PEAK_RADIUS = 2  # pixels around a corresponding point in which a keypoint counts as its detection
 _MAX_REPROJECTION_ERROR = 3.0  # pixels; beyond that both views have found different things
@@ -74,7 +76,7 @@ def detector_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return (cross_entropy - entropy).mean()
 
 
-def localisation_loss(scores: Tensor, points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def localisation_loss(scores: Tensor, labels: PointList, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Distance between labels and the centre of mass of the scores around them, as decoding computes it.
 
     The 5 x 5 window is centred on the label's pixel, shifted by up to one pixel at random, because
@@ -84,8 +86,8 @@ def localisation_loss(scores: Tensor, points: Tensor, generator: torch.Generator
     Parameters
     ----------
     scores : Tensor, (B, H, W)
-    points : Tensor, (B, N, 2)
-        Labels in pixels; infinite entries are ignored.
+    labels : PointList
+        At least `LOCALISATION_MARGIN` pixels from the border.
 
     Returns
     -------
@@ -94,18 +96,14 @@ def localisation_loss(scores: Tensor, points: Tensor, generator: torch.Generator
     distance : Tensor, ()
         Root weighted mean square distance in pixels, without gradient.
     """
-    _, height, width = scores.shape
-    margin = 3
-    upper = torch.tensor([width - 1 - margin, height - 1 - margin], device=points.device)
-    image, index = (torch.isfinite(points) & (points >= margin) & (points <= upper)).all(-1).nonzero().unbind(1)
-    chosen = points[image, index]
-    if len(chosen) == 0:
+    points = labels.points
+    if len(points) == 0:
         return scores.sum() * 0, scores.new_zeros(())
-    jitter = torch.randint(-1, 2, chosen.shape, generator=generator, device=points.device)
-    found, mass = _centres_of_mass(scores, image, chosen.round().long() + jitter)
+    jitter = torch.randint(-1, 2, points.shape, generator=generator, device=points.device)
+    found, mass = _centres_of_mass(scores, labels.image, points.round().long() + jitter)
     share = (mass / mass.sum()).detach()
-    loss = (functional.huber_loss(found, chosen, delta=1.0, reduction="none").mean(1) * share).sum()
-    return loss, ((found - chosen).square().sum(1) * share).sum().sqrt().detach()
+    loss = (functional.huber_loss(found, points, delta=1.0, reduction="none").mean(1) * share).sum()
+    return loss, ((found - points).square().sum(1) * share).sum().sqrt().detach()
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def detect_in_both(scores: Tensor, points: Correspondences, homographies: Tensor
     found, mass = _centres_of_mass(scores, image, _peaks(scores.detach(), image, near))
     (first, second), (mass_first, mass_second) = found.chunk(2), mass.chunk(2)
     forward = warp_points(first[:, None], homographies[points.pair])[:, 0] - second
-    backward = warp_points(second[:, None], torch.linalg.inv(homographies)[points.pair])[:, 0] - first
+    backward = warp_points(second[:, None], invert(homographies)[points.pair])[:, 0] - first
     return DetectedPairs(torch.cat([forward, backward], 1), (mass_first * mass_second).sqrt())
 
 
@@ -187,9 +185,9 @@ def _peaks(scores: Tensor, image: Tensor, points: Tensor) -> Tensor:
     centre = points.round().long()
     best = windows(scores, image, centre[:, 1], centre[:, 0], _PEAK_RADIUS).flatten(1).argmax(1)
     side = 2 * _PEAK_RADIUS + 1
-    peaks = centre + torch.stack([best % side, best // side], 1) - _PEAK_RADIUS
-    limits = torch.tensor([scores.shape[2] - 1, scores.shape[1] - 1], device=scores.device)
-    return peaks.clamp(min=0).minimum(limits)  # where all scores are zero, the first counts, which may lie outside
+    x, y = centre[:, 0] + best % side - _PEAK_RADIUS, centre[:, 1] + best // side - _PEAK_RADIUS
+    # Where all scores are zero, the first counts, which may lie outside.
+    return torch.stack([x.clamp(0, scores.shape[2] - 1), y.clamp(0, scores.shape[1] - 1)], 1)
 
 
 def _centres_of_mass(scores: Tensor, image: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,6 @@ from ..superpoint.network import NetworkOutput
 from .configuration import LossWeights
 from .dataset import PairBatch
 from .losses import (
-    Correspondences,
     Distractors,
     descriptor_loss,
     detect_in_both,
@@ -22,6 +21,7 @@ from .losses import (
     reprojection_loss,
     soft_targets,
 )
+from .points import PointList
 
 
 def pair_losses(
@@ -40,17 +40,20 @@ def pair_losses(
     count, size = len(batch.images) // 2, (batch.images.shape[-2], batch.images.shape[-1])
     detector = detector_loss(logits, soft_targets(batch.labels, size, weights.label_sigma))
     scores = score_map(logits)
-    localisation, distance = localisation_loss(scores, batch.labels, generator)
-    points = Correspondences(batch.pair, batch.first, batch.second)
+    localisation, distance = localisation_loss(scores, batch.inner_labels, generator)
+    points = batch.correspondences
     found = detect_in_both(scores, points, batch.homographies)
     reprojection, reprojection_distance = reprojection_loss(found)
-    first = sample_descriptors(descriptor_map, batch.pair, batch.first, grid)
-    second = sample_descriptors(descriptor_map, batch.pair + count, batch.second, grid)
+    first = sample_descriptors(descriptor_map, points.pair, points.first, grid)
+    second = sample_descriptors(descriptor_map, points.pair + count, points.second, grid)
     descriptor, accuracy = descriptor_loss(
         first,
         second,
         points,
-        _distractors(batch.labels, descriptor_map, grid),
+        (
+            _distractors(batch.first_labels, descriptor_map[:count], grid),
+            _distractors(batch.second_labels, descriptor_map[count:], grid),
+        ),
         inverse_temperature,
         weights.descriptor_radius,
     )
@@ -81,14 +84,7 @@ def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
     return torch.stack([getattr(weights, part) * losses[part] for part in parts if part in losses]).sum()
 
 
-def _distractors(labels: Tensor, descriptor_map: Tensor, grid: DescriptorGrid) -> tuple[Distractors, Distractors]:
-    """All labels (2B, N, 2), of the first and of the second views: what a keypoint may be taken for."""
-    count = len(labels) // 2
-    image, index = torch.isfinite(labels).all(-1).nonzero().unbind(1)
-    points = labels[image, index]
-    descriptors = sample_descriptors(descriptor_map, image, points, grid)
-    first, second = image < count, image >= count
-    return (
-        Distractors(image[first], points[first], descriptors[first]),
-        Distractors(image[second] - count, points[second], descriptors[second]),
-    )
+def _distractors(labels: PointList, descriptor_map: Tensor, grid: DescriptorGrid) -> Distractors:
+    """All labels of the first or of the second views: what a keypoint may be taken for."""
+    descriptors = sample_descriptors(descriptor_map, labels.image, labels.points, grid)
+    return Distractors(labels.image, labels.points, descriptors)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .homographies import gaussian_blur
+from .homographies import gaussian_blur, largest
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ def augment(images: Tensor, ranges: PhotometricRange, generator: torch.Generator
         return limit * (2 * rand(1, 1, 1) - 1)
 
     blurred = (rand() < 0.4).float() * rand() * ranges.blur
-    images = gaussian_blur(images, blurred)
-    images = motion_blur(images, ranges.motion_blur * rand() * (rand() < 0.25).float(), math.pi * rand())
+    images = gaussian_blur(images, blurred, ranges.blur)
+    lengths = ranges.motion_blur * rand() * (rand() < 0.25).float()
+    images = motion_blur(images, lengths, math.pi * rand(), ranges.motion_blur)
     images = images.clamp(0, 1).pow(torch.exp(symmetric(ranges.gamma)))
     images = images * torch.exp(symmetric(ranges.gain)) + symmetric(ranges.bias)
     coarse = ranges.shading * (2 * rand(1, 3, 3) - 1)
@@ -59,11 +60,15 @@ def augment(images: Tensor, ranges: PhotometricRange, generator: torch.Generator
     return (images + ranges.noise * rand(1, 1, 1) ** 2 * noise).clamp(0, 1)
 
 
-def motion_blur(images: Tensor, lengths: Tensor, angles: Tensor) -> Tensor:
-    """Average each image (B, 1, H, W) along a centred line of `lengths` pixels at `angles` radians, (B,) each."""
-    if float(lengths.max()) < 0.5:
+def motion_blur(images: Tensor, lengths: Tensor, angles: Tensor, bound: float) -> Tensor:
+    """Average each image (B, 1, H, W) along a centred line of `lengths` pixels at `angles` radians, (B,) each.
+
+    No line is longer than `bound` pixels.
+    """
+    longest = largest(lengths, bound)
+    if longest < 0.5:
         return images
-    radius = math.ceil(float(lengths.max()) / 2) + 1
+    radius = math.ceil(longest / 2) + 1
     offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     rows, columns = torch.meshgrid(offsets, offsets, indexing="ij")
     cos, sin = torch.cos(angles)[:, None, None], torch.sin(angles)[:, None, None]

@@ -9,12 +9,10 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ..superpoint.backends import resolve_device
@@ -22,8 +20,10 @@ from ..superpoint.files import replacing
 from ..superpoint.network import NetworkOutput, SuperPointNetwork
 from ..superpoint.options import DetectionOptions
 from .configuration import Phase, TrainingConfig, load_config
-from .dataset import CropStore
+from .dataset import CropStore, PairBatch
+from .gpu import PairStream, use_fast_arithmetic
 from .initial_weights import insert_batch_norm, load_released_weights, new_network
+from .moving_average import MovingAverage
 from .objectives import distillation_losses, pair_losses, weighted_sum
 from .optimizer import build_optimizers
 from .plots import plot_run
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.minutes:
-        config = replace(config, minutes=args.minutes, steps=0)
+        config = replace(config, minutes=args.minutes, steps=0, decay_steps=0)  # which counts from the end of the steps
     Trainer(config, args.run_folder or Path("runs") / config.name, resolve_device(args.device)).train()
     return 0
 
@@ -69,16 +69,14 @@ class Trainer:
     def __init__(self, config: TrainingConfig, folder: Path, device: torch.device) -> None:
         self.config, self.folder, self.device = config, folder, device
         folder.mkdir(parents=True, exist_ok=True)
+        use_fast_arithmetic(device)
         torch.manual_seed(config.seed)
         self.generator = torch.Generator(device).manual_seed(config.seed)
         self.store = self._store()
+        self._on_pair_stream = PairStream(device)
         self.network = self._initial_network().to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = (
-            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
-            if config.average
-            else None
-        )
+        self.average = MovingAverage(self.network, config.average) if config.average else None
         self.teacher = load_released_weights(config.teacher).to(device) if config.teacher.folder else None
         self.log_inverse_temperature = nn.Parameter(
             torch.tensor(math.log(config.loss.inverse_temperature), device=device)
@@ -93,7 +91,7 @@ class Trainer:
     @property
     def result(self) -> SuperPointNetwork:
         """The network to validate and export: the moving average, if there is one."""
-        return cast(SuperPointNetwork, self.average.module) if self.average else self.network
+        return self.average.network if self.average else self.network
 
     @property
     def progress(self) -> float:
@@ -115,7 +113,7 @@ class Trainer:
         pairs = self._validation_pairs()
         last_save = last_validation = time.monotonic()
         bar = tqdm(desc=self.config.name, initial=self.step, total=self.config.steps or None, mininterval=10)
-        records: list[dict[str, float]] = []
+        records: list[dict[str, Tensor]] = []
         first_step, clock = self.step, time.monotonic()
         while self.progress < 1 and (stop_after is None or self.step - first_step < stop_after):
             records.append(self.train_step())
@@ -123,7 +121,7 @@ class Trainer:
             self.seconds, clock = self.seconds + time.monotonic() - clock, time.monotonic()
             bar.update()
             if self.step % 50 == 0:
-                means = {key: sum(record[key] for record in records) / len(records) for key in records[0]}
+                means = {key: float(torch.stack([record[key] for record in records]).mean()) for key in records[0]}
                 bar.set_postfix({key: f"{value:.3g}" for key, value in means.items()}, refresh=False)
                 self._log("metrics.csv", means)
                 records = []
@@ -139,12 +137,11 @@ class Trainer:
             self.validate(pairs)
         plot_run(self.folder)
 
-    def train_step(self) -> dict[str, float]:
-        """Make one optimisation step and return its losses."""
-        config, phase = self.config, self._phase()
+    def train_step(self) -> dict[str, Tensor]:
+        """Make one optimisation step and return its losses, on the device: the step does not wait for a GPU."""
+        config = self.config
         self._set_learning_rates()
-        pairs = replace(config.pairs, first=replace(config.pairs.first, scale=phase.scale))
-        batch = self.store.sample(phase.pairs, (phase.height, phase.width), pairs, self.generator)
+        batch = self._on_pair_stream(self._sample)
         images = batch.images.to(memory_format=torch.channels_last)
         autocast = torch.autocast(self.device.type, torch.bfloat16) if _fast_bf16(self.device) else nullcontext()
         with autocast:
@@ -161,12 +158,26 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        if torch.isfinite(norm):  # one broken batch must not end the run
-            for optimizer in self.optimizers:
-                optimizer.step()
-            if self.average:
-                self.average.update_parameters(self.network)
-        return {key: float(value.detach()) for key, value in losses.items()} | {"gradient_norm": float(norm)}
+        self._drop_broken_gradients()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        if self.average:
+            self.average.update(self.network)
+        return {key: value.detach() for key, value in losses.items()} | {"gradient_norm": norm}
+
+    def _sample(self) -> PairBatch:
+        phase = self._phase()
+        pairs = replace(self.config.pairs, first=replace(self.config.pairs.first, scale=phase.scale))
+        return self.store.sample(phase.pairs, (phase.height, phase.width), pairs, self.generator)
+
+    def _drop_broken_gradients(self) -> None:
+        """Let a broken batch, which must not end the run, change nothing but momentum.
+
+        One infinite or undefined value makes the norm so, and clipping by it leaves zeros and NaN only.
+        """
+        for parameter in (*self.network.parameters(), self.log_inverse_temperature):
+            if parameter.grad is not None:
+                parameter.grad.nan_to_num_(0.0)
 
     @torch.no_grad()
     def _teach(self, images: Tensor) -> NetworkOutput | None:
@@ -186,7 +197,7 @@ class Trainer:
         state = {
             "network": self.network.state_dict(),
             "result": self.result.state_dict(),
-            "averaged": self.average.n_averaged if self.average else None,
+            "averaged": self.average.updates if self.average else None,
             "log_inverse_temperature": self.log_inverse_temperature.detach(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "generator": self.generator.get_state(),
@@ -198,15 +209,16 @@ class Trainer:
 
     def load(self) -> None:
         """Go back to the last `save`."""
-        state = torch.load(self.folder / "checkpoint.pt", map_location=self.device, weights_only=True)
+        # To the CPU first: Adam's step counters stay where they are loaded to, and on a GPU each is waited for.
+        state = torch.load(self.folder / "checkpoint.pt", map_location="cpu", weights_only=True)
         self.network.load_state_dict(state["network"])
         if self.average:
-            self.average.module.load_state_dict(state["result"])
-            self.average.n_averaged.copy_(state["averaged"])
+            self.average.network.load_state_dict(state["result"])
+            self.average.updates = int(state["averaged"])
         self.log_inverse_temperature.data.copy_(state["log_inverse_temperature"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"]):
             optimizer.load_state_dict(saved)
-        self.generator.set_state(state["generator"].cpu())
+        self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
 
     def _initial_network(self) -> SuperPointNetwork:

@@ -6,12 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from host_guard import OnMetaDevice, WithoutLiterals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from superpoint_ros.superpoint import DetectionOptions, NetworkOutput
 from superpoint_ros.superpoint.cuda_decoding import decode_fixed, suppress
@@ -97,27 +95,6 @@ def test_without_any_score_everything_is_finite() -> None:
     output = NetworkOutput(logits, torch.ones(1, DIMENSION, 4, 5))
     options = DetectionOptions(threshold=0.0, subpixel="soft_argmax")
     assert len(decode_in_fixed_shape(output, options, (32, 40), (32, 40)).scores) == 0
-
-
-class OnMetaDevice(TorchDispatchMode):
-    """Fails on work with tensors elsewhere than on the meta device, which follows shapes and refuses to tell values.
-
-    There is no GPU in tests: the meta device is what the host cannot look into, and a CPU tensor what it would upload.
-    """
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        tensors = [value for value in tree_leaves((args, kwargs, result)) if isinstance(value, torch.Tensor)]
-        assert {tensor.device.type for tensor in tensors} <= {"meta"}, f"{func} sees tensors of the host"
-        return result
-
-
-class WithoutLiterals(TorchFunctionMode):
-    """Fails where a tensor is made of Python numbers, which a GPU has uploaded and waits for."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        assert func not in (torch.tensor, torch.as_tensor, torch.Tensor.new_tensor), f"{func} uploads"
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -67,7 +67,7 @@ def test_draws_stay_in_range_and_repeat() -> None:
 def test_blur_is_per_image_and_keeps_the_mean() -> None:
     images = torch.zeros(2, 1, 41, 41)
     images[:, :, 20, 20] = 1
-    blurred = gaussian_blur(images, torch.tensor([0.0, 2.0]))
+    blurred = gaussian_blur(images, torch.tensor([0.0, 2.0]), bound=2.0)
     torch.testing.assert_close(blurred[0], images[0])
     offsets = torch.arange(-20.0, 21.0)
     variance = (blurred[1, 0].sum(0) * offsets**2).sum()

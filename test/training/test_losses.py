@@ -15,6 +15,7 @@ from superpoint_ros.training.losses import (
     reprojection_loss,
     soft_targets,
 )
+from superpoint_ros.training.points import list_points
 
 
 def logits_of(targets: torch.Tensor) -> torch.Tensor:
@@ -51,22 +52,23 @@ def test_detector_loss_is_zero_for_the_targets_and_log_65_for_ignorance() -> Non
 def test_localisation_measures_the_shift_of_the_scores() -> None:
     label = torch.tensor([[[12.0, 14.0]]])
     shifted = soft_targets(label + torch.tensor([1.0, 0.0]), (32, 32), 0.35)
-    loss, distance = localisation_loss(scores_of(shifted), label, torch.Generator().manual_seed(0))
+    loss, distance = localisation_loss(scores_of(shifted), list_points(label), torch.Generator().manual_seed(0))
     assert float(distance) == pytest.approx(1.0, abs=0.05)
     assert float(loss) == pytest.approx(0.25, abs=0.03)  # Huber: 1/2 in x, 0 in y, averaged
     exact = soft_targets(label, (32, 32), 0.35)
-    assert float(localisation_loss(scores_of(exact), label, torch.Generator().manual_seed(0))[1]) < 0.05
+    assert float(localisation_loss(scores_of(exact), list_points(label), torch.Generator().manual_seed(0))[1]) < 0.05
 
 
 def test_localisation_counts_labels_by_what_is_detected_there() -> None:
     labels = torch.tensor([[[12.0, 12.0], [36.0, 12.0]]])
     seen = soft_targets(labels[:, :1], (24, 48), 0.35)
-    _, distance = localisation_loss(scores_of(seen), labels, torch.Generator().manual_seed(0))
+    _, distance = localisation_loss(scores_of(seen), list_points(labels), torch.Generator().manual_seed(0))
     assert float(distance) < 0.05
 
 
 def test_localisation_without_labels_costs_nothing() -> None:
-    loss, _ = localisation_loss(torch.zeros(1, 32, 32), torch.full((1, 2, 2), torch.inf), torch.Generator())
+    nothing = list_points(torch.full((1, 2, 2), torch.inf))
+    loss, _ = localisation_loss(torch.zeros(1, 32, 32), nothing, torch.Generator())
     assert float(loss) == 0
 
 

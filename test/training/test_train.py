@@ -82,6 +82,19 @@ def test_steps_may_be_lowered_before_the_learning_rate_falls(tmp_path: Path) -> 
         assert torch.equal(value, cut.network.state_dict()[name]), name
 
 
+def test_a_broken_batch_does_not_end_the_run(tmp_path: Path) -> None:
+    trainer = Trainer(replace(SMALL, average=0.5), tmp_path, CPU)
+    trainer.train_step()
+    before = {name: value.clone() for name, value in trainer.network.named_parameters()}
+    hook = trainer.network.keypoint_decoder.conv_score_b.weight.register_hook(lambda gradient: gradient * torch.inf)
+    assert not torch.isfinite(trainer.train_step()["gradient_norm"])
+    hook.remove()
+    assert torch.isfinite(trainer.train_step()["gradient_norm"])
+    for network in (trainer.network, trainer.result):
+        assert all(torch.isfinite(value).all() for value in network.state_dict().values())
+    assert any(not torch.equal(before[name], value) for name, value in trainer.network.named_parameters())
+
+
 def test_training_goes_on_from_released_weights(tmp_path: Path) -> None:
     network = SuperPointNetwork(replace(SMALL.network, batch_norm="none")).eval()
     for parameter in network.parameters():

@@ -23,14 +23,16 @@ def test_corresponding_points_look_alike(seed: int) -> None:
     batch = pairs(seed, PairOptions(between=gentle, photometric=UNCHANGED, correspondences=60))
     blurred = torch.nn.functional.avg_pool2d(batch.images, 5, stride=1, padding=2)[:, 0]
 
-    def values(images: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        column, row = points.round().long().unbind(1)
-        return images[batch.pair, row, column]
+    points = batch.correspondences
 
-    interior = ((batch.first > 8) & (batch.second > 8)).all(1)
-    interior &= ((batch.first < torch.tensor([119, 87])) & (batch.second < torch.tensor([119, 87]))).all(1)
-    difference = (values(blurred[:6], batch.first) - values(blurred[6:], batch.second)).abs()[interior]
-    shuffled = (values(blurred[:6], batch.first) - values(blurred[6:], batch.second.flip(0))).abs()[interior]
+    def values(images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        column, row = places.round().long().unbind(1)
+        return images[points.pair, row, column]
+
+    interior = ((points.first > 8) & (points.second > 8)).all(1)
+    interior &= ((points.first < torch.tensor([119, 87])) & (points.second < torch.tensor([119, 87]))).all(1)
+    difference = (values(blurred[:6], points.first) - values(blurred[6:], points.second)).abs()[interior]
+    shuffled = (values(blurred[:6], points.first) - values(blurred[6:], points.second.flip(0))).abs()[interior]
     assert interior.sum() > 50
     assert difference.median() < 0.03
     assert difference.mean() < 0.5 * shuffled.mean()
@@ -84,7 +86,7 @@ def test_no_change_is_no_change() -> None:
 def test_motion_blur_runs_along_its_angle() -> None:
     image = torch.zeros(1, 1, 21, 21)
     image[..., 10, 10] = 1
-    blurred = motion_blur(image, torch.tensor([7.0]), torch.tensor([0.0]))[0, 0]
+    blurred = motion_blur(image, torch.tensor([7.0]), torch.tensor([0.0]), bound=7.0)[0, 0]
     assert float(blurred.sum()) == pytest.approx(1, abs=1e-5)
     assert float(blurred[10].sum()) == pytest.approx(1, abs=1e-5)
     assert int((blurred[10] > 0.05).sum()) == 7
