@@ -7,18 +7,17 @@ import csv
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..superpoint.backends import resolve_device
 from ..superpoint.checkpoints import load_checkpoint
 from ..superpoint.files import replacing
+from .crop_packs import read_pack, save_array, write_pack
 from .labels import AdaptationOptions, ScoreMap, corner_response, label_crops, network_score_map
 from .licences import licence_class, licence_of
 from .pictures import CropOptions, Gray, cut_crops, image_hash, to_gray, unsuitable
@@ -56,15 +55,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of ``prepare-data``."""
     parser.add_argument("--config", type=Path, default=Path("config/training/data.yaml"), help="list of sources (YAML)")
     parser.add_argument("--output", type=Path, default=Path("data"), help="folder for downloads, cache and manifest")
-    parser.add_argument("--labels-only", action="store_true", help="keep the crops and label them again")
+    crops = parser.add_mutually_exclusive_group()
+    crops.add_argument("--labels-only", action="store_true", help="keep the crops and label them again")
+    crops.add_argument(
+        "--pack", type=Path, metavar="FILE", help="only write the crops to one small file, to carry them"
+    )
+    crops.add_argument("--unpack", type=Path, metavar="FILE", help="take the crops from such a file, and label them")
+    parser.add_argument("--quality", type=int, default=75, help="of the pictures in a --pack, 1 to 100 (default: 75)")
     parser.add_argument("--detector", default="corners", help="labels from: corners, or a weights folder to adapt")
     parser.add_argument("--device", default="auto", help="where labels are computed: auto, cpu or cuda:N")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run ``prepare-data`` and return the exit status."""
+    if args.pack:
+        write_pack(args.output, args.pack, args.quality)
+        return 0
     device = resolve_device(args.device)
-    if not args.labels_only:
+    if args.unpack:
+        read_pack(args.unpack, args.output)
+    elif not args.labels_only:
         prepare(args.config, args.output)
     make_labels(args.config, args.output, args.detector, device)
     return 0
@@ -122,7 +132,7 @@ def make_labels(config_path: Path, output: Path, detector: str, device: torch.de
     settings.pop("network_floor", None)
     crops = torch.from_numpy(np.load(output / "crops_train.npy"))
     labels = label_crops(crops, score_map, AdaptationOptions(**settings), seed, device)
-    _save_array(output / "labels_train.npy", labels.numpy())
+    save_array(output / "labels_train.npy", labels.numpy())
     print(f"{float((labels[..., 2] > 0).sum(1).float().mean()):.0f} labels per crop")
 
 
@@ -149,7 +159,7 @@ def _write(selection: Selection, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     for split, crops in selection.crops.items():
         if crops:
-            _save_array(output / f"crops_{split}.npy", np.stack(crops))
+            save_array(output / f"crops_{split}.npy", np.stack(crops))
     images = [asdict(row) for row in selection.rows]
     with replacing(output / "manifest.json") as partial:
         partial.write_text(json.dumps({"images": images, "rejected": selection.rejected}, indent=1))
@@ -159,8 +169,3 @@ def _write(selection: Selection, output: Path) -> None:
         writer.writerows(images)
     counts = {split: len(crops) for split, crops in selection.crops.items()}
     print(f"{len(selection.rows)} pictures, crops {counts}; rejected {selection.rejected}")
-
-
-def _save_array(path: Path, array: NDArray[Any]) -> None:
-    with replacing(path) as partial:
-        np.save(partial, array)

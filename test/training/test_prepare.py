@@ -11,6 +11,7 @@ import yaml
 
 from superpoint_ros.__main__ import main
 from superpoint_ros.training.archives import read_rcc, read_zip
+from superpoint_ros.training.crop_packs import read_pack, write_pack
 from superpoint_ros.training.licences import licence_class, licence_of, parse_copyright
 from superpoint_ros.training.pictures import CropOptions, cut_crops, image_hash, unsuitable
 from superpoint_ros.training.prepare import prepare
@@ -227,3 +228,46 @@ def test_other_files_are_no_qt_collections(tmp_path: Path, content: bytes) -> No
     (tmp_path / "x.rcc").write_bytes(content)
     with pytest.raises(ValueError, match=r"x\.rcc"):
         list(read_rcc(tmp_path / "x.rcc"))
+
+
+def test_crops_come_out_of_a_pack_nearly_as_they_went_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    crops = {"train": np.stack([photo(seed, 96, 128) for seed in range(3)]), "validation": photo(9, 120, 160)[None]}
+    for split, array in crops.items():
+        np.save(there / f"crops_{split}.npy", array)
+    (there / "manifest.csv").write_text("split,package\n")
+    pack = tmp_path / "crops.zip"
+    assert main(["prepare-data", "--output", str(there), "--pack", str(pack), "--quality", "90"]) == 0
+    config = tmp_path / "data.yaml"
+    config.write_text(yaml.safe_dump({"labels": {"seed": 1, "views": 2}}))
+    assert main(["prepare-data", "--config", str(config), "--output", str(here), "--unpack", str(pack)]) == 0
+    for split, array in crops.items():
+        found = np.load(here / f"crops_{split}.npy")
+        assert found.shape == array.shape
+        assert np.abs(found.astype(float) - array).mean() < 3
+    assert (here / "manifest.csv").read_text() == "split,package\n"
+    assert np.load(here / "labels_train.npy").shape == (3, 400, 3)
+    assert pack.stat().st_size < crops["train"].nbytes
+
+
+def test_what_is_no_pack_of_crops_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no crops_train\.npy"):
+        write_pack(tmp_path, tmp_path / "crops.zip", 75)
+    np.save(tmp_path / "crops_train.npy", photo(0, 64, 64)[None])
+    with pytest.raises(ValueError, match="1 to 100, got 0"):
+        write_pack(tmp_path, tmp_path / "crops.zip", 0)
+    assert not (tmp_path / "crops.zip").exists()
+    pack, folder = tmp_path / "other.zip", tmp_path / "folder"
+    with pytest.raises(ValueError, match=r"other\.zip: cannot be read"):
+        read_pack(pack, folder)
+    with zipfile.ZipFile(pack, "w") as archive:
+        archive.writestr("readme.txt", "nothing")
+    with pytest.raises(ValueError, match="no pictures in train/"):
+        read_pack(pack, folder)
+    with zipfile.ZipFile(pack, "w") as archive:
+        archive.writestr("train/000000.webp", cv2.imencode(".webp", photo(0, 64, 64))[1].tobytes())
+        archive.writestr("train/000001.webp", b"no picture")
+    with pytest.raises(ValueError, match=r"train/000001\.webp is not a picture.*64 x 64"):
+        read_pack(pack, folder)
+    assert not folder.exists()
