@@ -109,6 +109,10 @@ class TrainingConfig:
         default_factory=lambda: SuperPointConfig(batch_norm="before_relu", descriptor_grid="cell_centers")
     )
 
+    def __post_init__(self) -> None:
+        if self.decay_steps and not self.steps:
+            raise ValueError(f"decay_steps: {self.decay_steps} are counted back from the end of steps, which are 0")
+
 
 def load_config(path: Path) -> TrainingConfig:
     """Read a training configuration.

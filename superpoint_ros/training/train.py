@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
     parser.add_argument("--minutes", type=float, help="replaces the budget of the configuration")
+    parser.add_argument(
+        "--pause-after", type=float, metavar="MINUTES", help="save and stop then; the same command goes on where it was"
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
 
 
@@ -51,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     if args.minutes:
         config = replace(config, minutes=args.minutes, steps=0, decay_steps=0)  # which counts from the end of the steps
-    Trainer(config, args.run_folder or Path("runs") / config.name, resolve_device(args.device)).train()
+    trainer = Trainer(config, args.run_folder or Path("runs") / config.name, resolve_device(args.device))
+    trainer.train(pause_after=60 * args.pause_after if args.pause_after else math.inf)
     return 0
 
 
@@ -100,8 +104,8 @@ class Trainer:
             return self.step / self.config.steps
         return self.seconds / (60 * self.config.minutes)
 
-    def train(self, save_every: float = 120.0, stop_after: int | None = None) -> None:
-        """Train until the budget is spent, or for `stop_after` steps.
+    def train(self, save_every: float = 120.0, stop_after: int | None = None, pause_after: float = math.inf) -> None:
+        """Train until the budget is spent, or for `stop_after` steps or `pause_after` seconds.
 
         Parameters
         ----------
@@ -109,9 +113,11 @@ class Trainer:
             Seconds between checkpoints; there is one at the end too.
         stop_after : int, optional
             Steps to make now.
+        pause_after : float
+            Seconds to train now; validation afterwards comes on top.
         """
         pairs = self._validation_pairs()
-        last_save = last_validation = time.monotonic()
+        began = last_save = last_validation = time.monotonic()
         bar = tqdm(desc=self.config.name, initial=self.step, total=self.config.steps or None, mininterval=10)
         records: list[dict[str, Tensor]] = []
         first_step, clock = self.step, time.monotonic()
@@ -125,6 +131,8 @@ class Trainer:
                 bar.set_postfix({key: f"{value:.3g}" for key, value in means.items()}, refresh=False)
                 self._log("metrics.csv", means)
                 records = []
+            if time.monotonic() - began > pause_after:
+                break
             if time.monotonic() - last_save > save_every:
                 self.save()
                 last_save = time.monotonic()

@@ -154,6 +154,24 @@ def test_the_command_trains_into_the_named_folder(tmp_path: Path, capsys: pytest
     assert "absent.yaml" in capsys.readouterr().err
 
 
+def test_the_command_makes_a_pause_and_a_budget_in_minutes_replaces_one_in_steps(tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(
+        "name: tiny\nsteps: 1000000\ndecay_steps: 10\nsynthetic_size: [64, 64]\nvalidation: {pairs: 0}\n"
+        "phases: [{height: 32, width: 32, pairs: 1}]\n"
+        "network: {encoder_hidden_sizes: [8, 8, 8, 8], decoder_hidden_size: 8, descriptor_decoder_dim: 8}\n"
+    )
+
+    def train(*more: str) -> int:
+        command = ["train", "--config", str(config), "--run", str(tmp_path / "run"), "--device", "cpu", *more]
+        assert main(command) == 0
+        return int(torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)["step"])
+
+    first = train("--pause-after", "0.0001")
+    assert train("--pause-after", "0.0001") > first >= 1
+    assert train("--minutes", "0.0001") >= first  # spent already
+
+
 def test_kill_while_saving_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(SMALL, tmp_path, CPU)
     trainer.train(stop_after=2)
@@ -221,6 +239,7 @@ def test_exported_folder_loads_as_the_trained_network(tmp_path: Path) -> None:
         ("name: x\nloss: {detektor: 1}\n", "LossWeights has no field detektor"),
         ("name: x\nnetwork: {decoder_hidden_size: 0}\n", "decoder_hidden_size"),
         ("- name\n", "expected a mapping"),
+        ("name: x\nminutes: 3\ndecay_steps: 10\n", "decay_steps: 10 .* steps, which are 0"),
     ],
 )
 def test_faulty_configuration_is_named(tmp_path: Path, text: str, message: str) -> None:
