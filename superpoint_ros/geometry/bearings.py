@@ -15,6 +15,8 @@ _UNTIL_CONVERGED = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-10)
 _TOLERANCE = 0.1
 """Pixels between a point and its direction seen through the lens again; beyond that, the lens model does not reach."""
 _NO_MOTION = np.zeros(3)
+_undistort_points = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)
+"""The function of OpenCV that takes criteria: OpenCV 5 has but one."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def bearing_vectors(points: ArrayLike, camera: CameraModel) -> NDArray[np.float3
     if len(pixels) == 0:
         return np.empty((0, 3), np.float32)
     is_fisheye = camera.distortion_model == "equidistant"
-    undistort = cv2.fisheye.undistortPoints if is_fisheye else cv2.undistortPointsIter
+    undistort = cv2.fisheye.undistortPoints if is_fisheye else _undistort_points
     project = cv2.fisheye.projectPoints if is_fisheye else cv2.projectPoints
     lens = (camera.matrix, camera.distortion if len(camera.distortion) else np.zeros(4))
     normalised = undistort(pixels, *lens, R=np.eye(3), P=np.eye(3), criteria=_UNTIL_CONVERGED)
