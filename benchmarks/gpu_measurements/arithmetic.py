@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from superpoint_ros.superpoint.backends import TorchBackend
 from superpoint_ros.superpoint.cuda_decoding import decode_fixed, suppress
 from superpoint_ros.superpoint.cuda_frame import FrameBuffers, FrameComputation, FrameShape, to_network_input
 from superpoint_ros.superpoint.cuda_network import FusedNetwork, cudnn_conv_relu
@@ -29,9 +31,9 @@ from .bench import (
 def stages(bench: Bench) -> list[Row]:
     """Stages of one gray frame against the roofline: the fewest operations and bytes, at the rates measured above."""
     rates = list(roofline(bench).values())
-    rows = []
+    rows, backend = [], bench.backend()
     for size in bench.sizes:
-        for stage in _stages(bench, size):
+        for stage in _stages(bench, backend, size):
             rate = {"upload": rates[2], "download": rates[3]}.get(stage.name, rates[1])
             floor = 1e3 * max(stage.operations / rates[0], stage.bytes / rate)
             with torch.inference_mode():
@@ -52,8 +54,8 @@ class Stage:
 
 
 @torch.inference_mode()
-def _stages(bench: Bench, size: tuple[int, int]) -> list[Stage]:
-    device, backend = bench.device, bench.backend()
+def _stages(bench: Bench, backend: TorchBackend, size: tuple[int, int]) -> list[Stage]:
+    device = bench.device
     images = photographs(size, 1)
     raw = torch.from_numpy(images[0])[None]
     host = raw.pin_memory() if bench.on_gpu else raw
@@ -148,7 +150,7 @@ def _network_cost(height: int, width: int) -> tuple[float, float]:
 
 
 def layers(bench: Bench) -> list[Row]:
-    """Convolutions with bias and ReLU at the first size, fused and plain, against the roofline."""
+    """Convolutions with bias and ReLU at the first size, fused and plain, against the roofline; nan: cuDNN cannot."""
     rates = list(roofline(bench).values())
     dtype = torch.float16 if bench.on_gpu else torch.float32
     height, width = bench.sizes[0]
@@ -165,7 +167,10 @@ def layers(bench: Bench) -> list[Row]:
             )
             bias = torch.randn(layer.outputs, device=bench.device, dtype=dtype)
             convolve = cudnn_conv_relu if name == "fused ms" and bench.on_gpu else _plain_conv_relu
-            row[name] = bench.milliseconds(lambda f=features, w=weight, b=bias, c=convolve: c(f, w, b))
+            try:
+                row[name] = bench.milliseconds(lambda f=features, w=weight, b=bias, c=convolve: c(f, w, b))
+            except RuntimeError:  # such as for a count of channels that no fused kernel takes
+                row[name] = math.nan
         rows.append(row | {"floor ms": floor, "x": row["fused ms"] / floor})
     return rows
 

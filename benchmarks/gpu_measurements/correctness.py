@@ -14,9 +14,10 @@ import torch
 from superpoint_ros.superpoint import (
     Features,
 )
-from superpoint_ros.superpoint.cuda_network import FusedNetwork
+from superpoint_ros.superpoint.cuda_network import FusedNetwork, fill_free_memory_with_nan
 
 from .bench import (
+    CONFIG,
     OPTIONS,
     Bench,
     Row,
@@ -39,6 +40,7 @@ def correctness(bench: Bench) -> list[Row]:
         _shapes_are_bounded,
         _nothing_waits_in_submit,
         _convolutions_are_fused,
+        _fused_convolutions_read_no_old_memory,
         _a_full_gpu_recovers,
     ):
         try:
@@ -186,6 +188,22 @@ def _convolutions_are_fused(bench: Bench) -> str:
     used = {precision: type(bench.backend(precision)._network).__name__ for precision in ("fp16", "bf16", "fp32")}
     assert used["fp16"] == FusedNetwork.__name__, used
     return str(used)
+
+
+def _fused_convolutions_read_no_old_memory(bench: Bench) -> str:
+    """At the sizes of real images too, for which cuDNN may choose other kernels than for the probe at the start."""
+    if not bench.on_gpu:
+        return "only on a GPU"
+    network = bench.backend()
+    for size in bench.sizes:
+        images = torch.rand(1, 1, *(-(-side // 8) * 8 for side in size), device=bench.device)
+        expected = network(images)
+        widest = 2 * CONFIG.encoder_hidden_sizes[0] * images.numel()  # bytes of the first maps
+        fill_free_memory_with_nan(bench.device, widest, count=6)
+        for ours, theirs in zip(network(images)[:2], expected[:2]):
+            assert bool(torch.isfinite(ours).all()), f"{size[0]}x{size[1]}: not finite"
+            torch.testing.assert_close(ours, theirs, atol=0.05 * float(theirs.abs().max()), rtol=0)
+    return ", ".join(f"{size[0]}x{size[1]}" for size in bench.sizes)
 
 
 def _a_full_gpu_recovers(bench: Bench) -> str:

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from superpoint_ros.training.configuration import load_config
+from superpoint_ros.training.train import Trainer
+
 from .bench import REPOSITORY, Bench, Row, photographs
 
 
 def training(bench: Bench) -> list[Row]:
-    """Training steps of config/training/cuda.yaml on random crops of photographs, and how often one waits."""
-    import warnings
-
-    from superpoint_ros.training.configuration import load_config
-    from superpoint_ros.training.train import Trainer
-
+    """Training steps of config/training/cuda.yaml on crops of photographs; waits are for how many points pairs have."""
     config = load_config(REPOSITORY / "config" / "training" / "cuda.yaml")
     random = np.random.default_rng(0)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.save(folder / "crops.npy", np.stack(photographs((288, 384), 16)))
-        points = np.concatenate([random.uniform(8, 280, (16, 200, 2)), random.random((16, 200, 1))], axis=2)
+        np.save(folder / "crops.npy", np.stack(photographs((360, 480), 16)))
+        points = np.concatenate([random.uniform(8, 350, (16, 400, 2)), random.random((16, 400, 1))], axis=2)
         np.save(folder / "labels.npy", points.astype(np.float32))
         config = replace(
             config,
@@ -46,6 +46,8 @@ def training(bench: Bench) -> list[Row]:
             bench.synchronise()
             row: Row = {"views": f"{phase.height}x{phase.width}", "pairs": phase.pairs}
             row["steps/s"] = steps / (time.perf_counter() - started)
+            row["pairs/s"] = phase.pairs * row["steps/s"]
+            row |= _parts(trainer, bench, steps)
             if bench.on_gpu:
                 torch.cuda.set_sync_debug_mode("warn")
                 with warnings.catch_warnings(record=True) as caught:
@@ -56,3 +58,23 @@ def training(bench: Bench) -> list[Row]:
                 row["GPU memory, MiB"] = torch.cuda.max_memory_allocated() / 2**20
             rows.append(row)
     return rows
+
+
+def _parts(trainer: Trainer, bench: Bench, steps: int) -> Row:
+    """What making pairs takes alone, and how long the host is busy with a step: either may limit the rate."""
+
+    def milliseconds(work: Callable[[], object], to_the_end: bool) -> float:
+        seconds = []
+        for _ in range(steps):
+            bench.synchronise()
+            started = time.perf_counter()
+            work()
+            if to_the_end:
+                bench.synchronise()
+            seconds.append(time.perf_counter() - started)
+        return 1e3 * float(np.median(seconds))
+
+    return {
+        "ms, pairs alone": milliseconds(trainer._sample, True),
+        "ms, host": milliseconds(trainer.train_step, False),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -138,6 +139,8 @@ class FrameBuffers:
     """
 
     def __init__(self, shape: FrameShape, computation: FrameComputation, device: torch.device) -> None:
+        self._pinned: tuple[Tensor, ...] = ()
+        self._device = device
         self.shape = shape
         self.replay: Callable[[], None] | None = None
         self.recording_asked = False
@@ -146,11 +149,21 @@ class FrameBuffers:
         self._result_shapes = (batch, count, 2), (batch, count), (batch, count, computation.descriptor_size)
         upload_size = _HEADER + math.prod(shape.images) + shape.masked * math.prod(shape.images[:3])
         result_size = sum(math.prod(part) for part in self._result_shapes)
-        pinned = device.type == "cuda"
-        self._staging = torch.zeros(upload_size, dtype=torch.uint8, pin_memory=pinned)
-        self._download = torch.empty(result_size, pin_memory=pinned)
+        on_gpu = device.type == "cuda"
+        self._staging = torch.zeros(upload_size, dtype=torch.uint8, pin_memory=on_gpu)
+        self._download = torch.empty(result_size, pin_memory=on_gpu)
+        self._pinned = (self._staging, self._download) if on_gpu else ()
         self._upload = torch.zeros(upload_size, dtype=torch.uint8, device=device)
         self._result = torch.empty(result_size, device=device)
+
+    def __del__(self) -> None:
+        """Keep pinned memory for ever once the GPU is lost.
+
+        When PyTorch frees it, it records an event for the copies; where that fails, in a destructor, the process ends.
+        """
+        if self._pinned and not _works(self._device):
+            for tensor in self._pinned:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(tensor))
 
     def write(self, images: Images, options: DetectionOptions, masks: Masks | None) -> None:
         """Copy a frame to where it is uploaded from."""
@@ -186,3 +199,12 @@ class FrameBuffers:
             found = Features(keypoints[keep].copy(), scores[keep].copy(), descriptors[keep].copy(), (width, height))
             features.append(found)
         return features
+
+
+def _works(device: torch.device) -> bool:
+    """Tell whether a GPU can still be used: after its loss, every call fails."""
+    try:
+        torch.cuda.current_stream(device).query()
+    except RuntimeError:
+        return False
+    return True

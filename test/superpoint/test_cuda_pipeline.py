@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superpoint_ros.superpoint import DetectionOptions, Features, SuperPointConfig, SuperPointExtractor
+from superpoint_ros.superpoint import DetectionOptions, Features, SuperPointConfig, SuperPointExtractor, cuda_frame
 from superpoint_ros.superpoint.backends import DeviceError, TorchBackend
 from superpoint_ros.superpoint.checkpoints import random_checkpoint
 from superpoint_ros.superpoint.cuda_frame import to_network_input
@@ -279,6 +280,20 @@ def test_a_lost_gpu_is_one_clear_error(text) -> None:
     pipeline = make_pipeline(backend=FailingBackend(RuntimeError(text)))
     with pytest.raises(DeviceError, match=f"started again: {text.splitlines()[0]}$"):
         run(pipeline, [picture(40, 56)])
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_pinned_memory_outlives_a_lost_gpu(works, monkeypatch) -> None:
+    """There, PyTorch would end the process when it frees that memory."""
+    monkeypatch.setattr(cuda_frame, "_works", lambda device: works)
+    pipeline = make_pipeline(slots=1)
+    memory = torch.zeros(9)
+    before = sys.getrefcount(memory)
+    pending = pipeline.submit([picture(40, 56)], OPTIONS)
+    pending.buffers._pinned = (memory,)  # as on a GPU
+    pipeline.collect(pending)
+    del pending, pipeline
+    assert sys.getrefcount(memory) == before + (not works)
 
 
 def test_other_errors_are_left_alone() -> None:
