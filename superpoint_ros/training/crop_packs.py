@@ -1,4 +1,4 @@
-"""Crops as one small file, to be carried to where they are trained on: a ZIP archive of WebP pictures."""
+"""Crops as one small file, to be carried to where they are trained on: a ZIP archive of JPEG pictures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_pack(folder: Path, pack: Path, quality: int) -> None:
         Where ``prepare-data`` has put ``crops_<split>.npy``.
     pack : Path
     quality : int, 1 to 100
-        Of WebP.
+        Of JPEG, which at equal size leaves more corners where they were than WebP.
 
     Raises
     ------
@@ -47,8 +47,9 @@ def write_pack(folder: Path, pack: Path, quality: int) -> None:
     with replacing(pack) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for split, path in arrays:
             for index, crop in enumerate(tqdm(np.load(path, mmap_mode="r", allow_pickle=False), desc=split)):
-                encoded = cv2.imencode(".webp", crop, [cv2.IMWRITE_WEBP_QUALITY, quality])[1]
-                archive.writestr(f"{split}/{index:06d}.webp", encoded.tobytes())
+                options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+                encoded = cv2.imencode(".jpg", crop, options)[1]
+                archive.writestr(f"{split}/{index:06d}.jpg", encoded.tobytes())
         for name in _MANIFESTS:
             if (folder / name).is_file():
                 archive.write(folder / name, name)
@@ -85,7 +86,7 @@ def read_pack(pack: Path, folder: Path) -> None:
 def _read_crops(archive: zipfile.ZipFile, pack: Path, split: str, names: list[str]) -> list[NDArray[np.uint8]]:
     crops: list[NDArray[np.uint8]] = []
     for name in names:
-        if not (name.startswith(f"{split}/") and name.endswith(".webp")):
+        if not (name.startswith(f"{split}/") and name.endswith(".jpg")):
             continue
         crop = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_GRAYSCALE)
         if crop is None or (crops and crop.shape != crops[0].shape):

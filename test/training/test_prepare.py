@@ -49,7 +49,7 @@ def photo(seed: int, height: int = 150, width: int = 200) -> np.ndarray:
     ("path", "licence"),
     [
         ("usr/share/x/photos/a.jpg", "CC-BY-4.0"),
-        ("usr/share/x/photos/a.webp", "CC-BY-4.0"),
+        ("usr/share/x/photos/a.jpg", "CC-BY-4.0"),
         ("usr/share/x/photos/secret.jpg", "CC-BY-NC-4.0"),
         ("usr/share/x/extra/one.png", "CC-BY-4.0"),
         ("usr/share/x/other/two.png", "GPL-2+"),
@@ -207,7 +207,7 @@ def qt_collection(files: dict[str, bytes]) -> bytes:
 
 
 def test_qt_collections_are_read(tmp_path: Path) -> None:
-    files = {"a.jpg": b"first", "b.png": b"second" * 20, "ü.webp": b""}
+    files = {"a.jpg": b"first", "b.png": b"second" * 20, "ü.jpg": b""}
     (tmp_path / "x.rcc").write_bytes(qt_collection(files))
     assert dict(read_rcc(tmp_path / "x.rcc")) == {f"/{name}": content for name, content in files.items()}
 
@@ -266,8 +266,8 @@ def test_what_is_no_pack_of_crops_is_refused_and_changes_nothing(tmp_path: Path)
     with pytest.raises(ValueError, match="no pictures in train/"):
         read_pack(pack, folder)
     with zipfile.ZipFile(pack, "w") as archive:
-        archive.writestr("train/000000.webp", cv2.imencode(".webp", photo(0, 64, 64))[1].tobytes())
-        archive.writestr("train/000001.webp", b"no picture")
-    with pytest.raises(ValueError, match=r"train/000001\.webp is not a picture.*64 x 64"):
+        archive.writestr("train/000000.jpg", cv2.imencode(".jpg", photo(0, 64, 64))[1].tobytes())
+        archive.writestr("train/000001.jpg", b"no picture")
+    with pytest.raises(ValueError, match=r"train/000001\.jpg is not a picture.*64 x 64"):
         read_pack(pack, folder)
     assert not folder.exists()
