@@ -29,7 +29,7 @@ RUN := SUPERPOINT_ROS_DISTRO=$(DISTRO) scripts/ros_env
 
 help:  ## Show this help
 	@echo 'Usage: make TARGET [NAME=VALUE...]'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 	@echo 'ROS_DISTRO=kilted|jazzy and PYTHON=python3.12 choose the ROS 2 and the Python to use.'
 	@echo 'scripts/ros_env COMMAND runs a command in the environment, such as: scripts/ros_env python -m pytest test/nodes'
 
