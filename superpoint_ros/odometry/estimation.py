@@ -17,7 +17,7 @@ LARGEST_ERROR = 3.0
 LEAST_PARALLAX = np.radians(1.0)
 """Angle between two lines of sight below which they say too little about where they meet."""
 
-_RANSAC_ITERATIONS = 300
+_RANSAC_ITERATIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def estimate_pose(
 ) -> PoseEstimate | None:
     """Find the pose of a camera that sees `landmarks` (M, 3) at `points` (M, 3).
 
-    Perspective-n-point with RANSAC (OpenCV), refined on what agrees, stereo included.
+    Perspective-n-point with OpenCV's USAC, refined on what agrees, stereo included.
 
     Parameters
     ----------
@@ -55,16 +55,10 @@ def estimate_pose(
     """
     if len(points) < max(least_inliers, 4):
         return None
+    pixels, matrix = np.ascontiguousarray(points[:, :2]), camera.matrix.copy()
     try:
-        found, vector, translation, rows = cv2.solvePnPRansac(
-            landmarks,
-            np.ascontiguousarray(points[:, :2]),
-            camera.matrix,
-            None,
-            iterationsCount=_RANSAC_ITERATIONS,
-            reprojectionError=largest_error,
-            confidence=0.9999,
-            flags=cv2.SOLVEPNP_AP3P,
+        found, _, vector, translation, rows = cv2.solvePnPRansac(
+            landmarks, pixels, matrix, np.zeros(4), params=_usac(largest_error)
         )
     except cv2.error:  # degenerate points
         return None
@@ -74,6 +68,17 @@ def estimate_pose(
     inliers = np.zeros(len(points), bool)
     inliers[rows.ravel()] = True
     return refine_pose(camera, pose, points, landmarks, largest_error, least_inliers, inliers)
+
+
+def _usac(largest_error: float) -> cv2.UsacParams:
+    """Settings of RANSAC; local optimisation finds more of what agrees than plain RANSAC, in less time."""
+    settings = cv2.UsacParams()
+    settings.threshold = largest_error
+    settings.confidence = 0.9999
+    settings.maxIterations = _RANSAC_ITERATIONS
+    settings.loIterations = 10
+    settings.loSampleSize = 50
+    return settings
 
 
 def refine_pose(

@@ -106,6 +106,7 @@ class Odometry:
         self.map = LandmarkMap(self.camera, self.settings.max_key_frames)
         self._start_pose = self._last_pose = pose
         self._tracks: Tracks | None = None
+        self._is_unproven = False  # a single camera's map in which no frame has been tracked yet
         self._motion = Pose.identity()
         self._lost_frames = 0
 
@@ -120,9 +121,10 @@ class Odometry:
             tracked = update.covariance is not None and not self._lost_frames
             self._motion = self._last_pose.inverse() @ update.pose if tracked else Pose.identity()
             self._last_pose, self._lost_frames = update.pose, 0
+            self._is_unproven &= update.covariance is None
         elif self.map.key_frames:
             self._lost_frames += 1
-            if self._lost_frames == self.settings.restart_after:
+            if self._lost_frames == self.settings.restart_after or self._is_unproven:
                 self._begin(self._last_pose)
         return update
 
@@ -147,7 +149,7 @@ class Odometry:
         if self._tracks is not None and self._tracks.follow(frame) >= LEAST_TO_INITIALISE:
             begun = begin_map(self.camera, self.settings, self._tracks, self._start_pose)
             if begun is not None:
-                self.map = begun
+                self.map, self._is_unproven = begun, True
             return begun is not None
         self._tracks = Tracks(frame)
         return False

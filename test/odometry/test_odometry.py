@@ -199,6 +199,21 @@ def test_a_new_map_begins_where_the_old_one_was_lost() -> None:
     np.testing.assert_allclose(update.pose.matrix, last.pose.matrix, atol=1e-9)
 
 
+def test_a_single_cameras_map_that_nothing_is_tracked_in_is_given_up() -> None:
+    world = World(Path(5, speed=0.8, turn_rate=0.3))
+    odometry = Odometry(MONO, OdometrySettings(restart_after=0))
+    times = iter(np.arange(0, 4, 0.1))
+    while odometry.process(world.frames(next(times))[0]).state is not State.TRACKING:
+        pass
+    assert odometry.process(world.blind()).state is State.LOST
+    assert odometry.process(world.frames(next(times))[0]).state is State.INITIALISING
+    while odometry.process(world.frames(next(times))[0]).state is not State.TRACKING:
+        pass
+    assert odometry.process(world.frames(next(times))[0]).state is State.TRACKING
+    assert odometry.process(world.blind()).state is State.LOST
+    assert odometry.process(world.frames(next(times))[0]).state is State.TRACKING  # this one was tracked in: it is kept
+
+
 def test_few_key_frames_are_enough_and_no_more_are_kept() -> None:
     world = World(Path(3, speed=1.0, turn_rate=0.6))
     odometry = Odometry(STEREO, OdometrySettings(max_key_frames=4))
