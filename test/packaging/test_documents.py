@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from superpoint_ros.__main__ import main
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -26,6 +28,28 @@ def test_every_link_leads_somewhere(document: Path) -> None:
     assert [target for target, _ in local if not (document.parent / target).exists()] == []
     headings = [(document.parent / target if target else document, anchor) for target, anchor in local if anchor]
     assert [anchor for target, anchor in headings if anchor not in anchors(target)] == []
+
+
+COMMAND = re.compile(r"python -m superpoint_ros ([a-z-]+)(?: (homography|precision|pose|odometry))?([^`\n#|]*)")
+
+
+def test_commands_in_documents_have_the_options_they_are_given(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("rosbags", reason="rosbags is not installed")
+    given: dict[tuple[str, ...], set[str]] = {}
+    for document in DOCUMENTS:
+        for name, benchmark, rest in COMMAND.findall(document.read_text().replace("\\\n", " ")):
+            options = re.findall(r"(?<!\S)--[a-z-]+", rest)
+            given.setdefault((name, benchmark) if benchmark else (name,), set()).update(options)
+    assert sum(map(len, given.values())) > 20
+    unknown = {}
+    for command, options in given.items():
+        with pytest.raises(SystemExit) as end:
+            main([*command, "--help"])
+        assert end.value.code == 0, f"{command} is no command"
+        known = re.findall(r"--[a-z-]+", capsys.readouterr().out)
+        unknown[command] = options - set(known)
+    assert not any(unknown.values()), unknown
 
 
 def test_files_that_the_architecture_names_exist() -> None:
