@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 import warnings
 from collections import OrderedDict
@@ -18,14 +19,17 @@ from .network import NetworkOutput, SuperPointNetwork
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
 _CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "int8": "INT8"}
 _EXAMPLE_SIDE = 64  # pixels; the converted model takes any size
-_MAX_SHAPES = 4
+_KEPT_SHAPES = 8
+_KEPT_PIXELS = 4_000_000
+"""Of all shapes together that stay compiled, unless one alone has more: some 550 bytes of feature maps for each."""
 
 
 class OpenVinoBackend:
     """Runs the network in OpenVINO on as many CPU threads as PyTorch is set to use when it is made.
 
     The model is compiled for each shape and dtype of batch when it is first seen, which makes it some percent faster
-    than one for all; the last four are kept. Not to be called from several threads at once.
+    than one for all. The last ones are kept, at most eight and as long as they have no more than four million pixels
+    together. Not to be called from several threads at once.
 
     Parameters
     ----------
@@ -38,6 +42,11 @@ class OpenVinoBackend:
     ------
     ValueError
         If the CPU has no arithmetic of that precision.
+
+    Attributes
+    ----------
+    settings : dict
+        Properties that the model is compiled with.
     """
 
     def __init__(self, model: Any, precision: str) -> None:
@@ -45,7 +54,7 @@ class OpenVinoBackend:
         if _CAPABILITIES.get(precision) not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ValueError(f"precision {precision!r} is not to be had with OpenVINO on this CPU")
         self._model = model
-        self._settings = {
+        self.settings = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
@@ -62,13 +71,25 @@ class OpenVinoBackend:
     def _request_for(self, shape: tuple[int, ...], is_uint8: bool) -> Any:
         key = (*shape, is_uint8)
         if key not in self._requests:
-            if len(self._requests) == _MAX_SHAPES:
-                self._requests.popitem(last=False)
-            model = _taking_uint8(self._model) if is_uint8 else self._model.clone()
-            model.reshape(list(shape))
-            self._requests[key] = self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+            self._make_room(math.prod(shape))
+            compiled = self._core.compile_model(self.model_for(shape, is_uint8), "CPU", self.settings)
+            self._requests[key] = compiled.create_infer_request()
         self._requests.move_to_end(key)
         return self._requests[key]
+
+    def model_for(self, shape: tuple[int, ...], is_uint8: bool) -> Any:
+        """Return the `openvino.Model` for batches of one shape and dtype."""
+        model = _taking_uint8(self._model) if is_uint8 else self._model.clone()
+        model.reshape(list(shape))
+        return model
+
+    def _make_room(self, pixels: int) -> None:
+        """Give up shapes, the one not used for longest first, until one more of so many pixels may be kept."""
+        while self._requests:
+            kept = sum(math.prod(shape) for *shape, _ in self._requests)
+            if len(self._requests) < _KEPT_SHAPES and kept + pixels <= _KEPT_PIXELS:
+                return
+            self._requests.popitem(last=False)
 
 
 def convert(network: SuperPointNetwork) -> Any:

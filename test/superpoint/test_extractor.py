@@ -10,7 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superpoint_ros.superpoint import DetectionOptions, Features, SuperPointConfig, SuperPointExtractor
+from superpoint_ros.superpoint import (
+    DetectionOptions,
+    Features,
+    SuperPointConfig,
+    SuperPointExtractor,
+    openvino_backend,
+)
 from superpoint_ros.superpoint.checkpoints import random_checkpoint
 
 SMALL = SuperPointConfig((4, 4, 8, 8), 16, descriptor_decoder_dim=16, descriptor_grid="cell_centers")
@@ -153,28 +159,44 @@ def test_images_of_equal_size_run_as_one_batch_in_pytorch(backend, expected_batc
     assert batches == expected_batches
 
 
-def test_openvino_compiles_once_for_each_of_the_last_four_sizes_however_many_images(monkeypatch) -> None:
+@pytest.fixture
+def compiled(monkeypatch) -> tuple[SuperPointExtractor, list[str]]:
+    """An extractor on OpenVINO, and the shapes that it compiles."""
     pytest.importorskip("openvino")
     extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", "openvino", "fp32")
-    compiled: list[str] = []
-    core = extractor._network._core
-    monkeypatch.setattr(
-        extractor._network,
-        "_core",
-        mock.Mock(
-            compile_model=lambda model, *rest: (
-                compiled.append(str(model.input().shape)),
-                core.compile_model(model, *rest),
-            )[1]
-        ),
-    )
-    sizes = [(40, 56), (48, 56), (56, 56), (64, 56)]
-    for count in (1, 6, 3):
-        for size in sizes:
-            extractor([picture(*size)] * count)
-    assert compiled == [f"[1,1,{height},{width}]" for height, width in sizes]
-    extractor([picture(72, 56), picture(64, 56), picture(40, 56)])
-    assert compiled[4:] == ["[1,1,72,56]", "[1,1,40,56]"]
+    core, shapes = extractor._network._core, []
+
+    def compile_model(model, *rest):
+        shapes.append(str(model.input().shape))
+        return core.compile_model(model, *rest)
+
+    monkeypatch.setattr(extractor._network, "_core", mock.Mock(compile_model=compile_model))
+    return extractor, shapes
+
+
+def test_openvino_compiles_once_for_each_of_the_last_eight_sizes_however_many_images(compiled) -> None:
+    extractor, shapes = compiled
+    heights = range(40, 104, 8)
+    for count in (1, 4, 3):
+        for height in heights:
+            extractor([picture(height, 56)] * count)
+    assert shapes == [f"[1,1,{height},56]" for height in heights]
+    extractor([picture(104, 56), picture(64, 56), picture(40, 56)])
+    assert shapes[8:] == ["[1,1,104,56]", "[1,1,40,56]"]
+
+
+def test_openvino_keeps_no_more_pixels_compiled_than_it_may_unless_one_image_has_more(compiled, monkeypatch) -> None:
+    monkeypatch.setattr(openvino_backend, "_KEPT_PIXELS", 3 * 48 * 56)
+    extractor, shapes = compiled
+    for heights, newly_compiled in (
+        ((40, 48, 56, 40, 48, 56), [40, 48, 56]),
+        ((64, 56, 64, 40), [64, 40]),  # 64 takes the place of 40 and 48, then 40 that of 56
+        ((200, 200, 40, 200), [200, 40, 200]),  # none beside 200
+    ):
+        del shapes[:]
+        for height in heights:
+            extractor(picture(height, 56))
+        assert shapes == [f"[1,1,{height},56]" for height in newly_compiled]
 
 
 @settings(max_examples=40)
