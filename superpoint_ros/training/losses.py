@@ -170,14 +170,24 @@ def reprojection_loss(found: DetectedPairs) -> tuple[Tensor, Tensor]:
     return (loss * share).sum(), (distances.square() * share).sum().sqrt()
 
 
-def reliability_loss(found: DetectedPairs) -> Tensor:
-    """Mean distance in pixels between corresponding detections, weighted by their scores.
+def reliability_loss(found: DetectedPairs, pair: Tensor, pairs: int) -> Tensor:
+    """Mean over pairs of views of the distance in pixels between corresponding detections, weighted by their scores.
 
     Its gradient leads to the scores, not to the positions: what is found elsewhere in the other view scores less, what
-    is found again exactly scores more. Distances count up to three pixels.
+    is found again exactly scores more. Keypoints compete within their pair of views only: where there is little to see
+    and all are imprecise, the best of them keep their scores. Distances count up to three pixels.
+
+    Parameters
+    ----------
+    found : DetectedPairs
+    pair : Tensor, (M,)
+        The pair of views that each belongs to, less than `pairs`.
+    pairs : int
     """
     distances = found.distances().mean(1).clamp(max=_MAX_REPROJECTION_ERROR)
-    return (found.mass * distances).sum() / found.mass.sum().clamp(min=1e-9)
+    total = found.mass.new_zeros(pairs).index_add(0, pair, found.mass)
+    share = found.mass / total.clamp(min=1e-9)[pair]
+    return (share * distances).sum() / (total > 0).sum().clamp(min=1)
 
 
 def _peaks(scores: Tensor, image: Tensor, points: Tensor) -> Tensor:

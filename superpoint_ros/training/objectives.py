@@ -61,7 +61,7 @@ def pair_losses(
         "detector": detector,
         "localisation": localisation,
         "reprojection": reprojection,
-        "reliability": reliability_loss(found),
+        "reliability": reliability_loss(found, points.pair, count),
         "descriptor": descriptor,
         "distance": distance,
         "reprojection_distance": reprojection_distance,

@@ -99,20 +99,34 @@ def test_reprojection_pulls_detections_together() -> None:
 def test_reprojection_without_points_costs_nothing() -> None:
     none = Correspondences(torch.zeros(0, dtype=torch.long), torch.zeros(0, 2), torch.zeros(0, 2))
     found = detect_in_both(torch.zeros(2, 32, 32), none, torch.eye(3)[None])
-    assert float(reprojection_loss(found)[0]) == float(reliability_loss(found)) == 0
+    assert float(reprojection_loss(found)[0]) == float(reliability_loss(found, none.pair, 1)) == 0
 
 
 def test_reliability_lowers_the_score_of_what_the_other_view_finds_elsewhere() -> None:
     labels = torch.tensor([[[8.0, 16.0], [24.0, 16.0]], [[8.0, 16.0], [26.0, 16.0]]])  # the second one moves
     scores = scores_of(soft_targets(labels, (32, 40), 0.6)).requires_grad_()
     points = Correspondences(torch.tensor([0, 0]), labels[0], labels[0])
-    loss = reliability_loss(detect_in_both(scores, points, torch.eye(3)[None]))
+    loss = reliability_loss(detect_in_both(scores, points, torch.eye(3)[None]), points.pair, 1)
     assert float(loss.detach()) == pytest.approx(1.0, abs=0.1)  # nothing and two pixels, of equal weight
     loss.backward()
     assert scores.grad is not None
     assert (
         float(scores.grad[0, 16, 8]) < 0 < float(scores.grad[0, 16, 24])
     )  # a step downhill raises what has a negative gradient
+
+
+def test_reliability_compares_within_a_pair_of_views() -> None:
+    """A pair in which all is two pixels off asks for no lower scores, though the other pair is exact."""
+    still, moved = torch.tensor([[8.0, 16.0], [24.0, 16.0]]), torch.tensor([[10.0, 16.0], [26.0, 16.0]])
+    labels = torch.stack([still, still, still, moved])  # the first views of both pairs, then their second views
+    scores = scores_of(soft_targets(labels, (32, 40), 0.6)).requires_grad_()
+    pair = torch.tensor([0, 0, 1, 1])
+    points = Correspondences(pair, torch.cat([still, still]), torch.cat([still, still]))
+    loss = reliability_loss(detect_in_both(scores, points, torch.eye(3).expand(2, 3, 3)), pair, 2)
+    assert float(loss.detach()) == pytest.approx(1.0, abs=0.1)  # nothing and two pixels, of equal weight
+    loss.backward()
+    assert scores.grad is not None
+    assert float(scores.grad.abs().max()) < 1e-4
 
 
 def points_of(count: int, spacing: float) -> Correspondences:
