@@ -22,6 +22,8 @@ from superpoint_ros.msg import KeypointArray, KeypointMatches
 
 from superpoint_ros.geometry import corner_error, match_descriptors, warp_points
 from superpoint_ros.nodes.camera_player.sources.virtual import VirtualCamera
+from superpoint_ros.nodes.matcher.node import _placement
+from superpoint_ros.nodes.matcher.parameters import MatcherParameters
 from superpoint_ros.nodes.messages.keypoints import to_message
 from superpoint_ros.nodes.messages.matches import MatchedKeypoints, from_message
 from superpoint_ros.superpoint import Features
@@ -501,3 +503,11 @@ def test_a_flight_along_a_wall_is_matched_with_its_true_homographies(
     pixels = np.asarray(tracks[-1].data).reshape(SIZE[1], SIZE[0], 3)
     image = np.asarray(images[-1].data).reshape(SIZE[1], SIZE[0], 3)[:, :, ::-1]
     assert 0.2 < (pixels == image).all(axis=2).mean() < 0.98
+
+
+def test_a_gpu_that_is_not_there_is_told_before_the_first_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="device cuda:3: PyTorch finds 1 CUDA GPUs"):
+        _placement(MatcherParameters(device="cuda:3", backend="torch"))
+    assert _placement(MatcherParameters(device="cuda:0", backend="torch"))[1:] == ("torch", "cuda:0")

@@ -93,14 +93,14 @@ def _placement(settings: MatcherParameters) -> tuple[Place, str, str]:
         raise ValueError("backend torch: PyTorch is not installed; install it or take numpy")
     import torch
 
-    is_available = torch.cuda.is_available()
-    device = ("cuda" if is_available else "cpu") if settings.device == "auto" else settings.device
+    count = torch.cuda.device_count()
+    device = ("cuda" if count else "cpu") if settings.device == "auto" else settings.device
     if device == "cpu":
         # This process does nothing else with PyTorch; the products are small, and the detector needs the other cores.
         torch.set_num_threads(1)
         return lambda descriptors: descriptors, "torch", device  # arrays are multiplied by PyTorch once it is imported
-    if not is_available:
-        raise ValueError(f"device {device}: PyTorch finds no CUDA GPU")
+    if int(device.partition(":")[2] or 0) >= count:
+        raise ValueError(f"device {device}: PyTorch finds {count} CUDA GPUs")
     return lambda descriptors: torch.from_numpy(descriptors).to(device), "torch", device
 
 
