@@ -24,12 +24,12 @@ FRAMES = 16
 
 
 def test_keypoints_become_the_trajectory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    camera = SimulatedCamera(FLIGHTS["brisk"], PinholeCamera(WIDTH, HEIGHT, FOCAL_LENGTH), RATE)
+    camera = SimulatedCamera(FLIGHTS["brisk"], PinholeCamera(WIDTH, HEIGHT, FOCAL_LENGTH), RATE, colour=False)
     frames = list(itertools.islice(camera, FRAMES))
     calibration = CameraCalibration.pinhole(WIDTH, HEIGHT, FOCAL_LENGTH)
     messages = [("/camera/camera_info", info_record(calibration))]
     messages += [
-        ("/camera/image_raw", image_record(frame.images[0], round(1e9 * (1 + frame.time)))) for frame in frames
+        ("/camera/image_raw", image_record(frame.images[0], round(1e9 * (1 + frame.time)), "mono8")) for frame in frames
     ]
     monkeypatch.chdir(tmp_path)
     write_bag(Path("IN"), messages)
@@ -43,4 +43,4 @@ def test_keypoints_become_the_trajectory(tmp_path: Path, monkeypatch: pytest.Mon
     steps, true_steps = (np.diff(positions, axis=0) for positions in (trajectory[:, 1:4], true))
     lengths, true_lengths = (np.linalg.norm(each, axis=1) for each in (steps, true_steps))
     scale = lengths.sum() / true_lengths.sum()
-    np.testing.assert_allclose(lengths, scale * true_lengths, rtol=0.2)
+    np.testing.assert_allclose(lengths, scale * true_lengths, rtol=0.3)
