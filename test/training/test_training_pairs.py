@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,18 @@ def test_pairs_repeat_for_a_seed_and_stay_in_range() -> None:
     assert torch.equal(first.images, second.images) and torch.equal(first.labels, second.labels)
     assert float(first.images.min()) >= 0 and float(first.images.max()) <= 1
     assert not torch.equal(first.images, pairs(2, PairOptions()).images)
+
+
+def test_a_batch_names_all_its_tensors() -> None:
+    """What is missing would be overwritten on a GPU while it is read."""
+    batch = pairs(1, PairOptions())
+
+    def leaves(value: object) -> list[torch.Tensor]:
+        if isinstance(value, torch.Tensor):
+            return [value]
+        return [tensor for field in dataclasses.fields(value) for tensor in leaves(getattr(value, field.name))]
+
+    assert {id(tensor) for tensor in batch.tensors()} == {id(tensor) for tensor in leaves(batch)}
 
 
 def test_labels_of_both_views_are_the_same_corners() -> None:
