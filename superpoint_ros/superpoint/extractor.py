@@ -88,7 +88,8 @@ class SuperPointExtractor:
         require_choice("compatibility", compatibility, (None, "transformers"))
         self.threads = require_int("threads", threads, minimum=0) or torch.get_num_threads()
         self._device = resolve_device(device)
-        self.precision = resolve_precision(precision, self._device)
+        resolved = resolve_precision(precision, self._device)
+        self.precision = "fp32" if compatibility else resolved
         self.backend = resolve_backend("torch" if compatibility else backend, self._device)
         self.device = str(self._device)
         self.makes_batches = self.backend == "torch" and not compatibility
