@@ -198,7 +198,7 @@ class SuperPointImageProcessorFast(SuperPointImageProcessor):
     """
 
     def _prepare(self, pixels: Pixels, config: PreprocessorConfig) -> Pixels:
-        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        image = torch.from_numpy(np.require(pixels.transpose(2, 0, 1), requirements=["C", "W"]))
         if config.do_grayscale and len(image) == 3 and not bool((image == image[:1]).all()):
             red, green, blue = (channel.float() * weight for channel, weight in zip(image, _GRAYSCALE_WEIGHTS))
             image = (red + green + blue).to(image.dtype).expand(3, -1, -1)

@@ -52,7 +52,7 @@ def to_luminance(image: Image) -> Tensor:
     image = _as_uint8_or_float32(channels_last(image))
     if isinstance(image, np.ndarray):
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-        return torch.from_numpy(np.ascontiguousarray(gray))
+        return torch.from_numpy(np.require(gray, requirements=["C", "W"]))  # PyTorch warns of what is read-only
     if image.ndim == 2:
         return image
     luminance = image.float() @ image.new_tensor(_LUMINANCE_WEIGHTS, dtype=torch.float32)

@@ -1,6 +1,7 @@
 """The extractor takes any image and says what it does not take."""
 
 import time
+import warnings
 from unittest import mock
 
 import numpy as np
@@ -63,6 +64,19 @@ RGB = np.repeat(GRAY[:, :, None], 3, axis=2)
 )
 def test_every_form_of_an_image_gives_the_same_features(extractor, image) -> None:
     assert_same(extractor(image), extractor(GRAY))
+
+
+def test_read_only_images_cause_no_warning(extractor) -> None:
+    """As bags and Pillow give them; PyTorch warns once a process unless told otherwise."""
+    image = GRAY.copy()
+    image.flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert_same(extractor(image), extractor(GRAY))
+    finally:
+        torch.set_warn_always(False)
 
 
 def test_features_are_as_documented(extractor) -> None:
