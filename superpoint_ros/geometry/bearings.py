@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +17,7 @@ _UNTIL_CONVERGED = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-10)
 _TOLERANCE = 0.1
 """Pixels between a point and its direction seen through the lens again; beyond that, the lens model does not reach."""
 _NO_MOTION = np.zeros(3)
-_undistort_points = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)
+_undistort_points: Callable[..., Any] = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)
 """The function of OpenCV that takes criteria: OpenCV 5 has but one."""
 
 
