@@ -286,7 +286,8 @@ def _soft_argmax_offset(scores: Tensor, image: Tensor, row: Tensor, column: Tens
     window = windows(scores, image, row, column, _SOFT_ARGMAX_RADIUS)
     steps = torch.arange(-_SOFT_ARGMAX_RADIUS, _SOFT_ARGMAX_RADIUS + 1, device=scores.device).float()
     mass = window.sum((1, 2))
-    return torch.stack((window.sum(1) @ steps / mass, window.sum(2) @ steps / mass), dim=1)
+    # Not as a matrix product either, see `sample_descriptors`.
+    return torch.stack(((window.sum(1) * steps).sum(1) / mass, (window.sum(2) * steps).sum(1) / mass), dim=1)
 
 
 _SUBPIXEL_OFFSETS = {"quadratic": _quadratic_offset, "soft_argmax": _soft_argmax_offset}
