@@ -246,19 +246,16 @@ def _is_model_id(source: str) -> bool:
 
 
 def _download(model_id: str) -> Path:
-    by_hand = f"if it is a Hugging Face model, download its {_CONFIG} and {_WEIGHTS} by hand and give their folder"
+    remedy = f"download its {_CONFIG} and {_WEIGHTS} by hand and give their folder"
+    absent = "no such file or folder; if it is a Hugging Face model"
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise CheckpointError(
-            model_id, f"no such file or folder, and huggingface_hub is not installed: {by_hand}"
-        ) from None
+        raise CheckpointError(model_id, f"{absent}, pip install huggingface_hub, or {remedy}") from None
     try:
         return Path(snapshot_download(model_id, allow_patterns=[_CONFIG, _PREPROCESSOR, _WEIGHTS]))
     except Exception as error:  # the hub's, the network's and the cache's errors have no common base
-        raise CheckpointError(
-            model_id, f"no such file or folder, and no download ({type(error).__name__}): {by_hand}"
-        ) from error
+        raise CheckpointError(model_id, f"{absent} ({type(error).__name__} on download), {remedy}") from error
 
 
 def _json_bytes(content: dict[str, Any]) -> bytes:
