@@ -67,7 +67,7 @@ class SuperPointExtractor:
         As resolved.
     makes_batches : bool
         Whether images of equal size go through the network together: not with ``compatibility="transformers"``, nor in
-        OpenVINO, where on a CPU several are no faster than one and each number of images would be compiled.
+        OpenVINO, where on a CPU several are hardly faster than one and each number of images would be compiled.
     last_timings : dict of float
         Seconds that the last call spent on "preprocessing", "network" and "decoding"; empty where they cannot
         be told apart.
