@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +39,24 @@ STORE = make_typestore()
 STORAGES = ["mcap", "sqlite3"]
 SUFFIX = {"mcap": ".mcap", "sqlite3": ".db3"}
 OPTIONS = ["--weights", "random", "--device", "cpu", "--backend", "torch", "--max-keypoints", "40"]
+
+# Three frames, of two images and up to seven messages each, make a file.
+KILLED_IN_THE_THIRD_FILE = """
+import os, signal, sys
+from superpoint_ros.__main__ import main
+from superpoint_ros.bags.resumable import ResumableBag
+
+write, written = ResumableBag.write, []
+
+def write_until_killed(*arguments):
+    written.append(arguments)
+    if len(written) == 50:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(*arguments)
+
+ResumableBag.write = write_until_killed
+main(sys.argv[1:])
+"""
 
 
 def picture(index: int) -> np.ndarray:
@@ -250,16 +267,11 @@ def test_a_killed_run_is_continued(storage: str, tmp_path: Path) -> None:
     whole, out, partial = tmp_path / "whole", tmp_path / "out", tmp_path / "out.partial"
     arguments = ["--matches", "--split", "6", "--batch", "2"]
     assert add_keypoints(source, whole, *arguments) == 0
-    command = [sys.executable, "-m", "superpoint_ros", "bag", source, out, *OPTIONS, *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not (partial / "out_1.json").exists():
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    command = [sys.executable, "-c", KILLED_IN_THE_THIRD_FILE, "bag", source, out, *OPTIONS, *arguments]
+    assert subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == -signal.SIGKILL
     assert not out.exists()
     finished = {file: file.stat().st_mtime_ns for file in partial.glob(f"out_*{SUFFIX[storage]}")}
-    assert len(finished) >= 2
+    assert len(finished) == 2 and (partial / "writing").is_dir()
     assert add_keypoints(source, out, *arguments) == 0
     assert not partial.exists()
     assert all((out / file.name).stat().st_mtime_ns == written for file, written in finished.items())
