@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .homographies import (
@@ -81,12 +83,26 @@ class PairBatch:
         return [self.images, self.labels, *points, self.homographies, pairs.pair, pairs.first, pairs.second]
 
 
+def load_prepared(path: Path) -> NDArray[Any]:
+    """Return an array that ``prepare-data`` has written.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message says how to get one.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; 'python -m superpoint_ros prepare-data' makes it")
+    array: NDArray[Any] = np.load(path, allow_pickle=False)
+    return array
+
+
 class CropStore:
     """All crops and their labels, on the training device."""
 
     def __init__(self, crops: Path, labels: Path, device: torch.device) -> None:
-        self.crops = torch.from_numpy(np.load(crops)).to(device)
-        self.labels = torch.from_numpy(np.load(labels)).to(device)
+        self.crops = torch.from_numpy(load_prepared(crops)).to(device)
+        self.labels = torch.from_numpy(load_prepared(labels)).to(device)
         if len(self.crops) != len(self.labels):
             raise ValueError(f"{labels}: labels of {len(self.labels)} crops, but {crops} holds {len(self.crops)}")
 

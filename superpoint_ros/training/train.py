@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -20,7 +19,7 @@ from ..superpoint.files import replacing
 from ..superpoint.network import NetworkOutput, SuperPointNetwork
 from ..superpoint.options import DetectionOptions
 from .configuration import Phase, TrainingConfig, load_config
-from .dataset import CropStore, PairBatch
+from .dataset import CropStore, PairBatch, load_prepared
 from .gpu import PairStream, use_fast_arithmetic
 from .initial_weights import insert_batch_norm, load_released_weights, new_network
 from .moving_average import MovingAverage
@@ -72,7 +71,6 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig, folder: Path, device: torch.device) -> None:
         self.config, self.folder, self.device = config, folder, device
-        folder.mkdir(parents=True, exist_ok=True)
         use_fast_arithmetic(device)
         torch.manual_seed(config.seed)
         self.generator = torch.Generator(device).manual_seed(config.seed)
@@ -89,6 +87,7 @@ class Trainer:
             self.network, [self.log_inverse_temperature], config.lr, config.muon_lr, config.weight_decay
         )
         self.step, self.seconds = 0, 0.0
+        folder.mkdir(parents=True, exist_ok=True)
         if (folder / "checkpoint.pt").exists():
             self.load()
 
@@ -259,7 +258,7 @@ class Trainer:
         options, path = self.config.validation, Path(self.config.validation_crops)
         if not options.pairs:
             return None
-        return validation_pairs(np.load(path), options.pairs, (options.height, options.width), options.seed)
+        return validation_pairs(load_prepared(path), options.pairs, (options.height, options.width), options.seed)
 
     def _log(self, name: str, values: dict[str, float]) -> None:
         row = {"step": self.step, "minutes": round(self.seconds / 60, 2), **values}

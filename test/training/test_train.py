@@ -172,6 +172,13 @@ def test_the_command_makes_a_pause_and_a_budget_in_minutes_replaces_one_in_steps
     assert train("--minutes", "0.0001") >= first  # spent already
 
 
+def test_training_without_data_says_how_to_get_it_and_leaves_nothing(tmp_path: Path) -> None:
+    config = replace(SMALL, synthetic_size=(), crops=str(tmp_path / "crops.npy"))
+    with pytest.raises(ValueError, match=r"crops\.npy: no such file; .* prepare-data"):
+        Trainer(config, tmp_path / "run", CPU)
+    assert not (tmp_path / "run").exists()
+
+
 def test_kill_while_saving_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(SMALL, tmp_path, CPU)
     trainer.train(stop_after=2)
