@@ -80,7 +80,7 @@ def odometry_table(results: List[OdometryResult]) -> str:
         several = max(map(len, runs.values())) > 1
         how = " (range of the runs)" if several else ""
         text = f"### {mode}: ATE [cm]{how}, RPE [mm], lost frames (losses)\n\n{table}"
-        sections.append("\n".join([text, *_comparisons(runs, sequences, detectors)]))
+        sections.append("".join([text, "\n", *_comparisons(runs, sequences, detectors)]))
     return "\n".join(sections)
 
 
