@@ -44,6 +44,25 @@ def status_of(diagnostics: list[DiagnosticArray], camera: str) -> DiagnosticStat
     return status if status is not None else DiagnosticStatus()
 
 
+def publish_until(
+    reached: Callable[[], bool],
+    cameras: dict[str, Connection],
+    rates: dict[str, int],
+    message: Any,
+    probe: Probe,
+    end: float,
+) -> None:
+    """Publish as each camera so many images per second, until `reached` or `end`, in seconds of the steady clock."""
+    due = dict.fromkeys(rates, time.monotonic())
+    while not reached() and time.monotonic() < end:
+        for name, camera in cameras.items():
+            if time.monotonic() >= due[name]:
+                due[name] += 1 / rates[name]
+                message.header.stamp = probe.next_stamp()
+                camera.publish(message)
+        probe.spin_for(0.001)
+
+
 # Several cameras
 
 
@@ -59,15 +78,11 @@ def test_cameras_of_different_rates_get_equal_shares_of_an_overloaded_model(
     node = start_node("detector", parameters, "-r", f"__node:=overloaded_{backend}")
     message = image_message(textured_image(*size)[..., 0], "mono8")
     cameras = {name: Connection(probe, name) for name in rates}
-    due = dict.fromkeys(rates, time.monotonic())
-    end = time.monotonic() + 150
-    while min(len(camera.keypoints) for camera in cameras.values()) < 12 and time.monotonic() < end:
-        for name, camera in cameras.items():
-            if time.monotonic() >= due[name]:
-                due[name] += 1 / rates[name]
-                message.header.stamp = probe.next_stamp()
-                camera.publish(message)
-        probe.spin_for(0.001)
+
+    def each_has_enough() -> bool:
+        return min(len(camera.keypoints) for camera in cameras.values()) >= 12
+
+    publish_until(each_has_enough, cameras, rates, message, probe, time.monotonic() + 150)
     processed = [len(camera.keypoints) for camera in cameras.values()]
     fair = sum(processed) / len(processed)
     assert fair >= 12 and all(0.9 * fair <= count <= 1.1 * fair for count in processed)
@@ -110,18 +125,13 @@ def test_max_rate_holds_for_all_cameras_together_and_is_shared_fairly(
     message = image_message(IMAGE, "rgb8")
     begun = time.monotonic()
     assert probe.set_parameters(node, max_rate=limit)[0].successful
-    due = dict.fromkeys(rates, time.monotonic())
-    processed = 0
-    while processed < 45 and time.monotonic() < begun + 60:
-        for name, camera in cameras.items():
-            if time.monotonic() >= due[name]:
-                due[name] += 1 / rates[name]
-                message.header.stamp = probe.next_stamp()
-                camera.publish(message)
-        probe.spin_for(0.001)
-        processed = sum(len(camera.keypoints) for camera in cameras.values())
+
+    def processed() -> int:
+        return sum(len(camera.keypoints) for camera in cameras.values())
+
+    publish_until(lambda: processed() >= 45, cameras, rates, message, probe, begun + 60)
     elapsed = time.monotonic() - begun
-    assert 45 <= processed <= limit * elapsed + 2 * len(rates)
+    assert 45 <= processed() <= limit * elapsed + 2 * len(rates)
 
     del diagnostics[:]
     found: dict[str, dict[str, int]] = {}
