@@ -181,10 +181,10 @@ def _run_pose(args: argparse.Namespace) -> None:
 
 
 def _run_odometry(args: argparse.Namespace) -> None:
-    odometry_sequences(args)  # what is wrong with the data set or evo shows before models load
+    sequences = odometry_sequences(args)  # what is wrong with the data set or evo shows before models load
     if args.detectors is None:
         args.detectors = [name for name in (SUPERPOINT, "orb", "sift") if name in (SUPERPOINT, *installed_detectors())]
-    evaluate_odometry(args, make_detectors(args))
+    evaluate_odometry(args, sequences, make_detectors(args))
 
 
 def _homography_dataset(args: argparse.Namespace) -> HomographyDataset:

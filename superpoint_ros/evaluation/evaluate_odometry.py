@@ -65,9 +65,8 @@ def odometry_sequences(args: argparse.Namespace) -> list[Sequence]:
     return sequences
 
 
-def evaluate_odometry(args: argparse.Namespace, detectors: list[Detector]) -> None:
+def evaluate_odometry(args: argparse.Namespace, sequences: list[Sequence], detectors: list[Detector]) -> None:
     """Run the benchmark and write runs/, odometry.json, odometry.md, the trajectories and their plots."""
-    sequences = odometry_sequences(args)
     results = _all_runs(args, sequences, detectors)
     descriptions = {detector.name: detector.description for detector in detectors}
     text = odometry_table(results) + "".join(f"\n- {name}: {text}" for name, text in descriptions.items()) + "\n"
