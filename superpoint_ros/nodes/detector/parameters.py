@@ -130,7 +130,9 @@ class DetectorParameters(NodeParameters):
         "the camera's name, / replaced by _; without, all cameras share it. Empty allows keypoints everywhere.",
         live=True,
     )
-    publish_descriptors: bool = parameter(True, "Whether messages carry descriptors.", live=True)
+    publish_descriptors: bool = parameter(
+        True, "Whether messages carry descriptors; they are computed anyway.", live=True
+    )
     descriptor_type: Literal["float32", "int8"] = parameter(
         "float32",
         "Type of published descriptors; int8 is a quarter of the size: 127 times the value, rounded.",
