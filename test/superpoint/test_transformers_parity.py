@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from full_counts import repetitions
 
 from superpoint_ros.superpoint import (
     PreprocessorConfig,
@@ -24,7 +25,7 @@ from transformers.models.superpoint.image_processing_superpoint import (  # noqa
     SuperPointImageProcessor as TheirProcessor,
 )
 
-CASES = 220
+CASES = repetitions(220, short=60)
 TIE = 1e-6
 
 
