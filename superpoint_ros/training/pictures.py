@@ -71,7 +71,7 @@ def cut_crops(gray: Gray, options: CropOptions, rng: np.random.Generator) -> lis
         for top in _tile_starts(resized.shape[0], options.height):
             for left in _tile_starts(resized.shape[1], options.width):
                 tile = np.asarray(resized[top : top + options.height, left : left + options.width], np.uint8)
-                if _corner_count(tile, options.min_corners) >= options.min_corners:
+                if _corner_count(tile) >= options.min_corners:
                     crops.append(np.ascontiguousarray(tile))
     keep = rng.permutation(len(crops))[: options.per_image]
     return [crops[index] for index in sorted(keep)]
@@ -82,7 +82,7 @@ def _tile_starts(length: int, tile: int) -> list[int]:
     return [round(start) for start in np.linspace(0, length - tile, count)]
 
 
-def _corner_count(tile: Gray, wanted: int) -> int:
+def _corner_count(tile: Gray) -> int:
     blurred = cv2.GaussianBlur(tile, (0, 0), 1.0)
     response = cv2.cornerMinEigenVal(blurred, 5)
     maxima = (response == cv2.dilate(response, np.ones((9, 9)))) & (response > 1e-4)
