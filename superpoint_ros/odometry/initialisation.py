@@ -18,6 +18,7 @@ LEAST_TO_INITIALISE = 50
 """Matches of the first and the last frame, and landmarks from them, that a map must have to begin."""
 
 _INITIAL_PARALLAX = np.radians(2.5)  # median
+_LEAST_EXPLAINED = 0.5  # of the matches of the first and the last frame
 _CLEARLY_WORSE = 1.03  # times as much unexplained
 _SAME_DIRECTION = np.radians(10.0)
 _MOST_FRAMES = 30
@@ -58,6 +59,13 @@ class Tracks:
         self.seen.append(seen)
         return len(tracks)
 
+    def begin_later(self) -> None:
+        """Forget the older half of the frames, and follow the keypoints of the first one that is left."""
+        first, *others = self.frames[len(self.frames) // 2 :]
+        self.frames, self.seen = [first], [np.arange(len(first))]
+        for frame in others:
+            self.follow(frame)
+
 
 def begin_map(camera: OdometryCamera, settings: OdometrySettings, tracks: Tracks, start: Pose) -> LandmarkMap | None:
     """Begin a map with the frames that a single camera has taken so far.
@@ -65,6 +73,8 @@ def begin_map(camera: OdometryCamera, settings: OdometrySettings, tracks: Tracks
     Where most of what is seen lies in one plane, two views have two explanations. Therefore all that follow from the
     essential matrix and from the homography between the first and the last frame are tried, and the one that explains
     the frames between them best is taken; while another one explains them nearly as well, it is better to wait.
+    A motion that contradicts most of the matches is none. Where only such are left and most keypoints are out of sight,
+    as in blur, the tracks are made to begin later.
 
     Parameters
     ----------
@@ -82,21 +92,23 @@ def begin_map(camera: OdometryCamera, settings: OdometrySettings, tracks: Tracks
     """
     common = np.flatnonzero(tracks.seen[-1] != UNKNOWN)
     points0, points1 = tracks.frames[0].points[common], tracks.frames[-1].points[tracks.seen[-1][common]]
+    may_wait = len(common) > len(tracks.frames[0]) / 2 and len(tracks.frames) < _MOST_FRAMES
     starts, parallaxes = [], []
     for motion in _motions(camera, points0, points1):
         moved = start @ motion.inverse()
         landmarks, parallax = triangulate(camera, start, points0, moved, points1, LARGEST_ERROR)
         met = np.isfinite(landmarks[:, 0])
-        if met.sum() >= LEAST_TO_INITIALISE:
+        if met.sum() >= max(LEAST_TO_INITIALISE, _LEAST_EXPLAINED * len(common)):
             starts.append(((start, moved), common[met], landmarks[met]))
             parallaxes.append(np.median(parallax[met]))
+    if not starts and not may_wait:
+        tracks.begin_later()
     if not starts or max(parallaxes) < _INITIAL_PARALLAX:
         return None
     attempts = [_explain(camera, settings, tracks, *each) for each in starts]
     begun, cost = min(attempts, key=lambda attempt: attempt[1])
     rivals = [other for other, its_cost in attempts if its_cost <= _CLEARLY_WORSE * cost]
     undecided = max(angle_between(_way(begun), _way(rival)) for rival in rivals) > _SAME_DIRECTION
-    may_wait = len(common) > len(tracks.frames[0]) / 2 and len(tracks.frames) < _MOST_FRAMES
     if np.median(begun.parallax()) < _INITIAL_PARALLAX or (undecided and may_wait):
         return None
     begun.forget(begun.parallax() < LEAST_PARALLAX)

@@ -143,6 +143,20 @@ def test_a_single_camera_in_front_of_a_wall_takes_the_right_one_of_two_explanati
     assert position_errors(world, poses, scale=scale).max() < 0.08  # the other explanation is some 30 cm off
 
 
+def test_a_single_camera_does_not_begin_with_a_motion_that_most_matches_contradict() -> None:
+    world = World(Path(3, speed=0.8, turn_rate=0.6))
+    smeared = world.frames(0.0)[0]
+    wrong = world.rng.permutation(len(smeared))[: int(0.6 * len(smeared))]
+    smeared.descriptors[wrong] = smeared.descriptors[np.roll(wrong, 1)]
+    odometry = Odometry(MONO)
+    assert odometry.process(smeared).state is State.INITIALISING
+    for time in np.arange(0.2, 6, 0.1):
+        if odometry.process(world.frames(time)[0]).state is State.TRACKING:
+            break
+    assert odometry.state is State.TRACKING
+    assert all(key_frame.frame is not smeared for key_frame in odometry.map.key_frames)
+
+
 def test_what_looks_alike_is_told_apart_by_where_it_is_expected() -> None:
     world = World(Path(2, speed=0.5, turn_rate=0.4))
     odometry = Odometry(STEREO)
