@@ -49,10 +49,9 @@ lint: env  ## Check style and types
 test: lint build  ## Check style and types, then run all tests, or TESTS=<files>
 	@$(RUN) python -m pytest $(TESTS)
 
-fuzz: build  ## Fuzz images, parameters and weights, and compare with transformers, in full; takes some 15 minutes
+fuzz: build  ## Fuzz images, parameters and weights in full; takes some 15 minutes
 	@SUPERPOINT_ROS_FULL_COUNTS=1 $(RUN) python -m pytest -s test/nodes/test_image_fuzz.py \
-		test/superpoint/test_weights_fuzz.py test/superpoint/test_transformers_parity.py \
-		test/nodes/test_faults.py -k 'fuzz or parameter_change or model_agrees'
+		test/superpoint/test_weights_fuzz.py test/nodes/test_faults.py -k 'fuzz or parameter_change'
 
 faults: build  ## Kill processes, cycle through states, come and go in full; takes some 10 minutes
 	@SUPERPOINT_ROS_FULL_COUNTS=1 $(RUN) python -m pytest -s test/nodes/test_faults.py

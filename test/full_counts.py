@@ -1,4 +1,4 @@
-"""How often random and fault tests repeat: a few times in `make test`, many times in `make fuzz` and `make faults`."""
+"""How often fuzz and fault tests repeat: a few times in `make test`, many times in `make fuzz` and `make faults`."""
 
 from __future__ import annotations
 

@@ -314,7 +314,7 @@ ENCODINGS = [*CASES, "16UC1", "32FC1", "64FC4", "8SC3", "16UC2", "", "rgb", "8UC
 SIZES = st.one_of(st.integers(0, 40), st.integers(0, 2**32 - 1))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(st.sampled_from(ENCODINGS), SIZES, SIZES, SIZES, st.binary(max_size=4096), st.integers(0, 255))
 def test_any_message_gives_an_image_or_an_image_error(
     encoding: str, width: int, height: int, step: int, data: bytes, is_bigendian: int

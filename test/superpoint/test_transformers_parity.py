@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from full_counts import repetitions
 
 from superpoint_ros.superpoint import (
     PreprocessorConfig,
@@ -25,7 +24,7 @@ from transformers.models.superpoint.image_processing_superpoint import (  # noqa
     SuperPointImageProcessor as TheirProcessor,
 )
 
-CASES = repetitions(220, short=60)
+CASES = 220
 TIE = 1e-6
 
 
