@@ -1,5 +1,6 @@
 """Visual odometry on keypoints with descriptors, monocular or stereo, without ROS: start reading at `odometry.py`."""
 
+from .bundle_adjustment import check_installed
 from .camera import OdometryCamera, Rectifier
 from .frames import KeypointFrame, monocular_frame, stereo_frame
 from .odometry import Odometry, State, Update
@@ -13,6 +14,7 @@ __all__ = [
     "Rectifier",
     "State",
     "Update",
+    "check_installed",
     "monocular_frame",
     "stereo_frame",
 ]

@@ -1,231 +1,168 @@
-"""Least squares over camera poses and landmarks, in steps of Levenberg and Marquardt.
+"""Least squares over camera poses and landmarks, by COLMAP (https://colmap.github.io), whose solver is Ceres.
 
-A landmark has to do with others only through the cameras that see it. So its three unknowns are eliminated by
-themselves (the Schur complement; Triggs et al., Bundle Adjustment: A Modern Synthesis, 1999). What is left is a small
-dense system of the poses, for SciPy's Cholesky factorisation: a step costs the same however badly the landmarks are
-determined.
+In its terms key frames are frames of a rig of one or two cameras. Its Levenberg-Marquardt steps eliminate the landmarks
+(the Schur complement; Triggs et al., Bundle Adjustment: A Modern Synthesis, 1999). Cauchy's loss makes it robust:
+quadratic for small errors, for gross ones it hardly grows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, block_diag, cho_factor, cho_solve
-from scipy.sparse import csr_matrix
 
-from ..geometry.pose import Pose, rotation_matrix
+from ..geometry.pose import Pose
 from .camera import Array, OdometryCamera
 
+if find_spec("pycolmap") is not None:  # evaluation, which imports this, can do without: see `check_installed`
+    import pycolmap
+
+    pycolmap.logging.minloglevel = 2  # errors; a step that Ceres refuses and shortens is a warning
+
 _PIXEL_ERROR = 1.5  # pixels; beyond, an observation counts less
-_FIRST_DAMPING, _LEAST_DAMPING = 1e-4, 1e-6  # shares of the diagonal
 _LEAST_GAIN = 1e-4  # share of the cost; a step that gains less is the last one
 
 
 @dataclass(frozen=True)
-class Observations:
-    """Which landmark was seen where by which camera; all arrays have the length M.
+class View:
+    """What a camera sees.
 
     Attributes
     ----------
-    cameras, landmarks : ndarray of int
-        Indices of poses and landmarks.
-    points : ndarray, (M, 3), float64
+    pose : Pose
+        Camera to reference frame.
+    points : ndarray, (N, 3), float64
         As in `KeypointFrame`.
+    landmarks : ndarray, (N,), int64
+        Index of the landmark that is seen at each point.
     """
 
-    cameras: np.ndarray
-    landmarks: np.ndarray
+    pose: Pose
     points: Array
+    landmarks: NDArray[np.int64]
+
+    def seen(self, eye: int) -> tuple[NDArray[np.int64], Array]:
+        """Landmarks (M,) that the left (0) or right eye sees, and where (M, 2) its model expects them."""
+        valid = np.isfinite(self.points[:, 2 * eye])
+        pixels = self.points[valid]
+        return self.landmarks[valid], pixels[:, [2, 1]] * (1, 0) if eye else pixels[:, :2]
 
 
-@dataclass(frozen=True)
-class Adjustment:
-    """Result of :func:`adjust`.
-
-    Attributes
-    ----------
-    poses : list of Pose
-    landmarks : ndarray, (L, 3), float64
-    errors : ndarray, (M,), float64
-        Distance between each observed and expected point in pixels.
-    covariance : ndarray, (6, 6), float64, or None
-        Of rotation (about the camera's axes, rad^2) and position (in the reference frame), where just one pose was
-        free; for observations with a standard deviation of one pixel.
-    """
-
-    poses: list[Pose]
-    landmarks: Array
-    errors: Array
-    covariance: Array | None
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """Errors and their derivatives by what is free: all poses but the first `fixed`, and the landmarks or not."""
-
-    observations: Observations
-    camera: OdometryCamera
-    fixed: int
-    fix_landmarks: bool
-
-    def _seen(self, poses: Sequence[Pose], landmarks: Array) -> tuple[Array, Array]:
-        """Rotations (M, 3, 3) of the cameras and landmarks (M, 3) in the frame of the one that saw them."""
-        rotations = np.array([pose.rotation for pose in poses])[self.observations.cameras]
-        positions = np.array([pose.position for pose in poses])[self.observations.cameras]
-        local = np.einsum("mji,mj->mi", rotations, landmarks[self.observations.landmarks] - positions)
-        local[:, 2] = np.maximum(local[:, 2], 1e-3)  # a landmark that slips behind the camera stays a finite error
-        return rotations, local
-
-    def errors(self, poses: Sequence[Pose], landmarks: Array) -> Array:
-        """Expected minus observed coordinates (M, 3) in pixels, 0 for those that are not known."""
-        errors = self.camera.project(self._seen(poses, landmarks)[1]) - self.observations.points
-        return np.where(np.isfinite(self.observations.points), errors, 0.0)
-
-    def derivatives(self, poses: Sequence[Pose], landmarks: Array) -> tuple[Array, Array]:
-        """Of the errors by motions of the poses, rotation before position (M, 3, 6), and by landmarks (M, 3, 3)."""
-        rotations, local = self._seen(poses, landmarks)
-        x, y, z = local.T
-        fx, fy = np.diag(self.camera.matrix)[:2]
-        of_point = np.zeros((len(local), 3, 3))  # of the image point by the point in the camera's frame
-        of_point[:, 0, 0] = of_point[:, 2, 0] = fx / z
-        of_point[:, 1, 1] = fy / z
-        of_point[:, 0, 2] = -fx * x / z**2
-        of_point[:, 1, 2] = -fy * y / z**2
-        of_point[:, 2, 2] = -fx * (x - self.camera.baseline) / z**2
-        of_point[~np.isfinite(self.observations.points)] = 0.0
-        by_landmark = of_point @ rotations.transpose(0, 2, 1)
-        return np.concatenate([of_point @ _cross(local), -by_landmark], axis=2), by_landmark
-
-    def moved(self, poses: Sequence[Pose], landmarks: Array, steps: tuple[Array, Array]) -> tuple[list[Pose], Array]:
-        """Poses and landmarks after `steps` of both."""
-        free = [
-            Pose(pose.rotation @ rotation_matrix(step[:3]), pose.position + step[3:])
-            for pose, step in zip(poses[self.fixed :], steps[0])
-        ]
-        return [*poses[: self.fixed], *free], landmarks if self.fix_landmarks else landmarks + steps[1]
-
-
-class _NormalEquations:
-    """The problem as it looks from given poses and landmarks."""
-
-    def __init__(self, problem: _Problem, poses: Sequence[Pose], landmarks: Array, errors: Array) -> None:
-        by_pose, by_landmark = problem.derivatives(poses, landmarks)
-        weights = _weights(errors)[:, None, None]
-        cameras, numbers = problem.observations.cameras - problem.fixed, problem.observations.landmarks
-        free, count = len(poses) - problem.fixed, len(landmarks)
-        moves = cameras >= 0
-        weighted = weights[moves] * by_pose[moves]
-        self._poses = _sums(cameras[moves], free, weighted.transpose(0, 2, 1) @ by_pose[moves])  # (F, 6, 6)
-        self._pose_slopes = _sums(cameras[moves], free, np.einsum("mij,mi->mj", weighted, errors[moves]))  # (F, 6)
-        self._fix_landmarks = problem.fix_landmarks
-        if problem.fix_landmarks:
-            return
-        pairs = numbers[moves] * free + cameras[moves]
-        both = _sums(pairs, count * free, by_landmark[moves].transpose(0, 2, 1) @ weighted)
-        self._both = both.reshape(count, free, 3, 6).transpose(0, 2, 1, 3).reshape(count, 3, 6 * free)
-        weighted = weights * by_landmark
-        self._landmarks = _sums(numbers, count, weighted.transpose(0, 2, 1) @ by_landmark)  # (L, 3, 3)
-        self._landmark_slopes = _sums(numbers, count, np.einsum("mij,mi->mj", weighted, errors))  # (L, 3)
-
-    def solve(self, damping: float) -> tuple[Array, Array]:
-        """Steps of the poses (F, 6) and of the landmarks (L, 3); raises ``LinAlgError`` if there are none."""
-        system, slopes = block_diag(*_damped(self._poses, damping)), self._pose_slopes.ravel()
-        if self._fix_landmarks:
-            return -cho_solve(cho_factor(system), slopes).reshape(-1, 6), np.empty((0, 3))
-        inverse = np.linalg.inv(_damped(self._landmarks, damping))
-        eliminated = inverse @ self._both
-        alone = np.einsum("lij,lj->li", inverse, self._landmark_slopes)
-        width = len(slopes)
-        system -= self._both.reshape(-1, width).T @ eliminated.reshape(-1, width)
-        slopes = slopes - np.einsum("lij,li->j", self._both, alone)
-        poses = -cho_solve(cho_factor(system), slopes)
-        return poses.reshape(-1, 6), -alone - eliminated @ poses
+def check_installed() -> None:
+    """Raise ``ValueError`` if COLMAP's Python package is missing."""
+    if find_spec("pycolmap") is None:
+        raise ValueError("odometry needs the Python package pycolmap: pip install pycolmap")
 
 
 def adjust(
-    poses: Sequence[Pose],
-    landmarks: Array,
-    observations: Observations,
-    camera: OdometryCamera,
-    *,
-    fixed: int,
-    fix_landmarks: bool = False,
-    iterations: int = 10,
-) -> Adjustment:
-    """Move poses and landmarks so that they explain the observations best.
-
-    Cauchy's loss makes it robust: quadratic for small errors, for gross ones it hardly grows.
+    camera: OdometryCamera, views: Sequence[View], landmarks: Array, *, fixed: int, iterations: int = 10
+) -> tuple[list[Pose], Array]:
+    """Move poses and landmarks so that they explain best what is seen.
 
     Parameters
     ----------
-    poses : sequence of Pose
-        Camera to reference frame. The first `fixed` do not move.
-    landmarks : ndarray, (L, 3), float64
-        In the reference frame.
-    observations : Observations
     camera : OdometryCamera
+    views : sequence of View
+        The poses of the first `fixed` do not move.
+    landmarks : ndarray, (L, 3), float64
+        In the reference frame. Those that a single eye sees once stay where they are.
     fixed : int
-        At least 1 if landmarks may move, or nothing would hold the whole in place.
-    fix_landmarks : bool
-        Whether only poses may move.
+        At least 1, or nothing would hold the whole in place.
     iterations : int
         Limit to the number of steps tried.
+
+    Returns
+    -------
+    poses : list of Pose
+    landmarks : ndarray, (L, 3), float64
     """
-    problem = _Problem(observations, camera, fixed, fix_landmarks)
-    state = list(poses), np.asarray(landmarks, np.float64)
-    errors = problem.errors(*state)
-    cost, damping = _cost(errors), _FIRST_DAMPING
-    equations: _NormalEquations | None = None
-    for _ in range(iterations):
-        equations = equations or _NormalEquations(problem, *state, errors)
-        try:
-            tried = problem.moved(*state, equations.solve(damping))
-        except LinAlgError:
-            damping *= 100
-            continue
-        tried_errors = problem.errors(*tried)
-        gain = cost - _cost(tried_errors)
-        if not gain > 0:
-            damping *= 10
-            continue
-        state, errors, equations = tried, tried_errors, None
-        damping = max(damping / 10, _LEAST_DAMPING)
-        cost -= gain
-        if gain < _LEAST_GAIN * cost:
-            break
-    covariance = None
-    if fix_landmarks and len(poses) - fixed == 1:
-        by_pose = problem.derivatives(*state)[0].reshape(-1, 6)
-        covariance = np.linalg.pinv(by_pose.T @ by_pose)
-    return Adjustment(*state, np.linalg.norm(errors, axis=1), covariance)
+    models, scene, config = _models(camera), pycolmap.Reconstruction(), pycolmap.BundleAdjustmentConfig()
+    for model in models:
+        scene.add_camera(model)
+    scene.add_rig(_rig(camera, models))
+    tracks = [pycolmap.Track() for _ in landmarks]
+    for index, view in enumerate(views):
+        names = [len(models) * index + eye for eye in range(len(models))]
+        frame = pycolmap.Frame(frame_id=index, rig_id=0, rig_from_world=_rigid(view.pose))
+        for name, model in zip(names, models):
+            frame.add_data_id(pycolmap.data_t(model.sensor_id, name))
+        scene.add_frame(frame)
+        for eye, name in enumerate(names):
+            numbers, pixels = view.seen(eye)
+            image = pycolmap.Image(keypoints=pixels, camera_id=eye, image_id=name)
+            image.frame_id = index
+            scene.add_image(image)
+            config.add_image(name)
+            for row, number in enumerate(numbers.tolist()):
+                tracks[number].add_element(name, row)
+        scene.register_frame(index)
+        if index < fixed:
+            config.set_constant_rig_from_world_pose(index)
+    kept = [number for number, track in enumerate(tracks) if track.length() > 1]
+    points = [scene.point3D(scene.add_point3D(landmarks[number], tracks[number])) for number in kept]
+    poses, moved = [view.pose for view in views], landmarks.copy()
+    if pycolmap.create_default_bundle_adjuster(_options(iterations), config, scene).solve().is_solution_usable():
+        poses[fixed:] = [_pose(scene.image(len(models) * index).cam_from_world()) for index in range(fixed, len(views))]
+        moved[kept] = [point.xyz for point in points]
+    return poses, moved
 
 
-def _weights(errors: Array) -> Array:
-    """How much observations (M,) with these errors (M, 3) count."""
-    return np.asarray(1 / (1 + (errors**2).sum(axis=1) / _PIXEL_ERROR**2))
+def adjust_pose(camera: OdometryCamera, view: View, landmarks: Array) -> Pose:
+    """Move the pose of `view` alone so that it explains best where `landmarks` (L, 3) are seen."""
+    models, options = _models(camera), pycolmap.AbsolutePoseRefinementOptions()
+    options.loss_function_scale = _PIXEL_ERROR
+    numbers, pixels = zip(*(view.seen(eye) for eye in range(len(models))))
+    result = pycolmap.refine_generalized_absolute_pose(
+        _rigid(view.pose),
+        np.concatenate(pixels),
+        landmarks[np.concatenate(numbers)],
+        np.ones(sum(map(len, numbers)), bool),
+        np.repeat(range(len(models)), list(map(len, numbers))).tolist(),
+        [_placement(camera, eye) for eye in range(len(models))],
+        models,
+        options,
+    )
+    return view.pose if result is None else _pose(result["rig_from_world"])
 
 
-def _cost(errors: Array) -> float:
-    return float(-np.log(_weights(errors)).sum())
+def _models(camera: OdometryCamera) -> list[pycolmap.Camera]:
+    """One or two eyes. Of the right one only columns are known: what it sees has no height worth mentioning."""
+    fx, fy, cx, cy = camera.matrix[[0, 1, 0, 1], [0, 1, 2, 2]]
+    parameters = [(fx, fy, cx, cy), (fx, 1e-9, cx, 0.0)][: 2 if camera.baseline else 1]
+    return [pycolmap.Camera(camera_id=eye, model="PINHOLE", params=values) for eye, values in enumerate(parameters)]
 
 
-def _sums(groups: NDArray[np.int64], count: int, values: Array) -> Array:
-    """Sum `values` (M, ...) over each of `count` groups."""
-    chosen = csr_matrix((np.ones(len(groups)), (groups, np.arange(len(groups)))), shape=(count, len(groups)))
-    return np.asarray(chosen @ values.reshape(len(groups), -1)).reshape(count, *values.shape[1:])
+def _rig(camera: OdometryCamera, models: Sequence[pycolmap.Camera]) -> pycolmap.Rig:
+    rig = pycolmap.Rig(rig_id=0)
+    rig.add_ref_sensor(models[0].sensor_id)
+    for model in models[1:]:
+        rig.add_sensor(model.sensor_id, _placement(camera, 1))
+    return rig
 
 
-def _damped(blocks: Array, damping: float) -> Array:
-    """Increase the diagonals of blocks (N, K, K)."""
-    diagonals = np.einsum("nii->ni", blocks)
-    return np.asarray(blocks + np.eye(blocks.shape[1]) * (damping * diagonals + 1e-9)[:, None])
+def _placement(camera: OdometryCamera, eye: int) -> pycolmap.Rigid3d:
+    return _rigid(Pose(np.eye(3), np.array([camera.baseline * eye, 0.0, 0.0])))
 
 
-def _cross(vectors: Array) -> Array:
-    """Matrices (M, 3, 3) whose product with a vector is the cross product of `vectors` (M, 3) with it."""
-    x, y, z = vectors.T
-    zero = np.zeros_like(x)
-    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
+def _options(iterations: int) -> pycolmap.BundleAdjustmentOptions:
+    options = pycolmap.BundleAdjustmentOptions()
+    options.refine_focal_length = options.refine_principal_point = options.refine_extra_params = False
+    options.refine_sensor_from_rig = options.print_summary = False
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
+    options.ceres.loss_function_scale = _PIXEL_ERROR
+    options.ceres.solver_options.max_num_iterations = iterations
+    options.ceres.solver_options.function_tolerance = _LEAST_GAIN
+    options.ceres.solver_options.num_threads = 1
+    return options
+
+
+def _rigid(pose: Pose) -> pycolmap.Rigid3d:
+    """COLMAP's poses take the reference frame's points to the camera's frame."""
+    return pycolmap.Rigid3d(pose.inverse().matrix[:3])
+
+
+def _pose(rigid: pycolmap.Rigid3d) -> Pose:
+    return Pose.from_matrix(rigid.matrix()).inverse()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry.pose import Pose, angle_between, rotation_matrix
-from .bundle_adjustment import Observations, adjust
+from .bundle_adjustment import View, adjust_pose
 from .camera import Array, OdometryCamera
 
 LARGEST_ERROR = 3.0
@@ -22,7 +22,17 @@ _RANSAC_ITERATIONS = 1000
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """A pose, which observations (M,) agree with it, and its covariance as in `bundle_adjustment.Adjustment`."""
+    """A camera's pose.
+
+    Attributes
+    ----------
+    pose : Pose
+    inliers : ndarray, (M,), bool
+        Which observations agree with it.
+    covariance : ndarray, (6, 6), float64
+        Of rotation (about the camera's axes, rad^2) and position (in the reference frame), for observations with a
+        standard deviation of one pixel.
+    """
 
     pose: Pose
     inliers: NDArray[np.bool_]
@@ -99,16 +109,24 @@ def refine_pose(
     for _ in range(2):
         if inliers.sum() < least_inliers:
             return None
-        chosen = np.flatnonzero(inliers)
-        zeros = np.zeros(len(chosen), np.int64)
-        observations = Observations(zeros, np.arange(len(chosen)), points[chosen])
-        refined = adjust([pose], landmarks[chosen], observations, camera, fixed=0, fix_landmarks=True)
-        pose = refined.poses[0]
+        pose = adjust_pose(camera, View(pose, points[inliers], np.flatnonzero(inliers)), landmarks)
         inliers = reprojection_errors(camera, pose, points, landmarks) < largest_error
     if inliers.sum() < least_inliers:
         return None
-    assert refined.covariance is not None
-    return PoseEstimate(pose, inliers, refined.covariance)
+    return PoseEstimate(pose, inliers, _covariance(camera, pose, points[inliers], landmarks[inliers]))
+
+
+def _covariance(camera: OdometryCamera, pose: Pose, points: Array, landmarks: Array) -> Array:
+    """Of `pose`, from which `landmarks` (M, 3) are seen at `points` (M, 3); as in `PoseEstimate`."""
+    local, known = pose.to_body(landmarks), np.isfinite(points)
+    slopes = []  # by motions of the points: rotation about the camera's axes, then position
+    for eye, of_rows in ((0.0, known[:, :2]), (camera.baseline, known[:, 2:])):
+        derivatives = cv2.projectPoints(local, np.zeros(3), np.array([-eye, 0, 0]), camera.matrix, None)[1]
+        by_motion = derivatives[:, :6].reshape(len(local), 2, 6)[:, : of_rows.shape[1]]
+        slopes.append(by_motion[of_rows])
+    by_rotation, by_position = np.split(np.concatenate(slopes), 2, axis=1)
+    by_pose = -np.hstack([by_rotation, by_position @ pose.rotation.T])
+    return np.linalg.pinv(by_pose.T @ by_pose)
 
 
 def reprojection_errors(camera: OdometryCamera, pose: Pose, points: Array, landmarks: Array) -> Array:

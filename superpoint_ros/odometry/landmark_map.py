@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry.pose import Pose, angle_between
-from .bundle_adjustment import Observations, adjust
+from .bundle_adjustment import View, adjust
 from .camera import Array, OdometryCamera
+from .estimation import reprojection_errors
 from .frames import KeypointFrame
 
 UNKNOWN = -1
@@ -103,23 +104,20 @@ class LandmarkMap:
         each one was off.
         """
         observed = [np.flatnonzero(key_frame.landmarks != UNKNOWN) for key_frame in window]
-        numbers = np.concatenate([key.landmarks[rows] for key, rows in zip(window, observed)])
-        numbers, landmarks = np.unique(numbers, return_inverse=True)
-        observations = Observations(
-            np.repeat(np.arange(len(window)), [len(rows) for rows in observed]),
-            landmarks,
-            np.concatenate([key.frame.points[rows] for key, rows in zip(window, observed)]),
-        )
-        poses = [key_frame.pose for key_frame in window]
-        result = adjust(poses, self.positions[numbers], observations, self._camera, fixed=fixed)
-        self.positions[numbers] = result.landmarks
-        start = 0
-        for key_frame, pose, rows in zip(window, result.poses, observed):
+        numbers = np.unique(np.concatenate([key.landmarks[rows] for key, rows in zip(window, observed)]))
+        views = [
+            View(key.pose, key.frame.points[rows], np.searchsorted(numbers, key.landmarks[rows]))
+            for key, rows in zip(window, observed)
+        ]
+        poses, self.positions[numbers] = adjust(self._camera, views, self.positions[numbers], fixed=fixed)
+        all_errors = []
+        for key_frame, pose, view, rows in zip(window, poses, views, observed):
             key_frame.pose = pose
-            wrong = result.errors[start : start + len(rows)] > largest_error
-            key_frame.landmarks[rows[wrong]] = UNKNOWN
-            start += len(rows)
-        return result.errors
+            landmarks = self.positions[key_frame.landmarks[rows]]
+            errors = reprojection_errors(self._camera, pose, view.points, landmarks)
+            key_frame.landmarks[rows[errors > largest_error]] = UNKNOWN
+            all_errors.append(errors)
+        return np.concatenate(all_errors)
 
     def parallax(self) -> Array:
         """Angles (L,) in radians between the directions in which the first and the last key frame see the landmarks."""

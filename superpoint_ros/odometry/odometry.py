@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ..geometry import match_descriptors, near_predictions
 from ..geometry.pose import INITIAL_POSE, Pose
+from .bundle_adjustment import check_installed
 from .camera import Array, OdometryCamera
 from .estimation import (
     LARGEST_ERROR,
@@ -93,9 +94,15 @@ class Odometry:
     state : State
         After the last frame.
     map : LandmarkMap
+
+    Raises
+    ------
+    ValueError
+        If the Python package that adjusts the map is missing.
     """
 
     def __init__(self, camera: OdometryCamera, settings: OdometrySettings | None = None) -> None:
+        check_installed()
         self.camera = camera
         self.settings = settings or OdometrySettings()
         self.state = State.INITIALISING

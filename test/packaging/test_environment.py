@@ -28,6 +28,7 @@ MADE_BY_MAKE = Path(os.environ.get("VIRTUAL_ENV", "/")).parent == ROOT / ".venv"
         "onnxscript",
         "onnxruntime",
         "skimage",
+        "pycolmap",
         "matplotlib",
     ],
 )

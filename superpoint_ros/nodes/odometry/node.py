@@ -9,7 +9,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from std_msgs.msg import Header
 
-from superpoint_ros.odometry import Odometry, OdometryCamera, State, Update
+from superpoint_ros.odometry import Odometry, OdometryCamera, State, Update, check_installed
 
 from ..lifecycle import ManagedNode
 from ..messages.stamps import nanoseconds, seconds
@@ -40,6 +40,7 @@ class OdometryNode(ManagedNode[OdometryParameters]):
 
     def set_up(self) -> None:
         """Advertise."""
+        check_installed()
         self._outputs = OdometryOutputs(self, self.settings)
 
     def run(self) -> None:
