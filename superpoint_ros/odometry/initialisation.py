@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +38,8 @@ class Tracks:
 
     Parameters
     ----------
-    first : KeypointFrame
+    frames : sequence of KeypointFrame
+        At least the first one.
 
     Attributes
     ----------
@@ -45,8 +48,11 @@ class Tracks:
         Where each keypoint of the first frame is in each of the frames, or `UNKNOWN`.
     """
 
-    def __init__(self, first: KeypointFrame) -> None:
+    def __init__(self, frames: Sequence[KeypointFrame]) -> None:
+        first, *others = frames
         self.frames, self.seen = [first], [np.arange(len(first))]
+        for frame in others:
+            self.follow(frame)
 
     def follow(self, frame: KeypointFrame) -> int:
         """Find the keypoints in the next frame; return how many."""
@@ -59,22 +65,19 @@ class Tracks:
         self.seen.append(seen)
         return len(tracks)
 
-    def begin_later(self) -> None:
-        """Forget the older half of the frames, and follow the keypoints of the first one that is left."""
-        first, *others = self.frames[len(self.frames) // 2 :]
-        self.frames, self.seen = [first], [np.arange(len(first))]
-        for frame in others:
-            self.follow(frame)
+    def newer_half(self) -> Tracks:
+        """Follow the keypoints of a later first frame."""
+        return Tracks(self.frames[len(self.frames) // 2 :])
 
 
-def begin_map(camera: OdometryCamera, settings: OdometrySettings, tracks: Tracks, start: Pose) -> LandmarkMap | None:
+def begin_map(camera: OdometryCamera, settings: OdometrySettings, tracks: Tracks, start: Pose) -> LandmarkMap | Tracks:
     """Begin a map with the frames that a single camera has taken so far.
 
     Where most of what is seen lies in one plane, two views have two explanations. Therefore all that follow from the
     essential matrix and from the homography between the first and the last frame are tried, and the one that explains
     the frames between them best is taken; while another one explains them nearly as well, it is better to wait.
     A motion that contradicts most of the matches is none. Where only such are left and most keypoints are out of sight,
-    as in blur, the tracks are made to begin later.
+    as in blur, the tracks had better begin later.
 
     Parameters
     ----------
@@ -86,9 +89,9 @@ def begin_map(camera: OdometryCamera, settings: OdometrySettings, tracks: Tracks
 
     Returns
     -------
-    LandmarkMap or None
-        None if the frames see too little of the same, from places too near to each other, or not what should give
-        the scale.
+    LandmarkMap or Tracks
+        If the frames see too little of the same, from places too near to each other, or not what should give the
+        scale: the tracks to go on with.
     """
     common = np.flatnonzero(tracks.seen[-1] != UNKNOWN)
     points0, points1 = tracks.frames[0].points[common], tracks.frames[-1].points[tracks.seen[-1][common]]
@@ -101,18 +104,18 @@ def begin_map(camera: OdometryCamera, settings: OdometrySettings, tracks: Tracks
         if met.sum() >= max(LEAST_TO_INITIALISE, _LEAST_EXPLAINED * len(common)):
             starts.append(((start, moved), common[met], landmarks[met]))
             parallaxes.append(np.median(parallax[met]))
-    if not starts and not may_wait:
-        tracks.begin_later()
-    if not starts or max(parallaxes) < _INITIAL_PARALLAX:
-        return None
+    if not starts:
+        return tracks if may_wait else tracks.newer_half()
+    if max(parallaxes) < _INITIAL_PARALLAX:
+        return tracks
     attempts = [_explain(camera, settings, tracks, *each) for each in starts]
     begun, cost = min(attempts, key=lambda attempt: attempt[1])
     rivals = [other for other, its_cost in attempts if its_cost <= _CLEARLY_WORSE * cost]
     undecided = max(angle_between(_way(begun), _way(rival)) for rival in rivals) > _SAME_DIRECTION
     if np.median(begun.parallax()) < _INITIAL_PARALLAX or (undecided and may_wait):
-        return None
+        return tracks
     begun.forget(begun.parallax() < LEAST_PARALLAX)
-    return begun if len(begun.positions) >= LEAST_TO_INITIALISE and _fix_scale(begun, settings) else None
+    return begun if len(begun.positions) >= LEAST_TO_INITIALISE and _fix_scale(begun, settings) else tracks
 
 
 def _motions(camera: OdometryCamera, points0: Array, points1: Array) -> list[Pose]:

@@ -155,10 +155,12 @@ class Odometry:
         """Begin with frames that see enough of the same from places far enough apart."""
         if self._tracks is not None and self._tracks.follow(frame) >= LEAST_TO_INITIALISE:
             begun = begin_map(self.camera, self.settings, self._tracks, self._start_pose)
-            if begun is not None:
+            if isinstance(begun, LandmarkMap):
                 self.map, self._is_unproven = begun, True
-            return begun is not None
-        self._tracks = Tracks(frame)
+                return True
+            self._tracks = begun
+        else:
+            self._tracks = Tracks([frame])
         return False
 
     # Tracking
