@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from .config import DescriptorGrid
-from .decoding import refine, rescale, sample_descriptors, score_map
+from .decoding import rescale, sample_descriptors, score_map
 from .network import NetworkOutput
 from .options import DetectionOptions
+from .subpixel import refine
 
 _SUPPRESSION_ROUNDS = 2
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from ..superpoint.decoding import parabola_vertex, score_map
+from ..superpoint.decoding import score_map
 from ..superpoint.network import SuperPointNetwork
+from ..superpoint.subpixel import parabola_vertex
 from .homographies import (
     HomographyRange,
     centred,

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..superpoint.config import CELL_SIZE
-from ..superpoint.decoding import windows
+from ..superpoint.subpixel import windows
 from .homographies import invert, warp_points
 from .points import PointList
 
