@@ -33,7 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only-keypoints", action="store_true", help="leave out all other messages")
     parser.add_argument("--storage", choices=sorted(STORAGES.values()), help="of OUT (default: that of IN)")
     parser.add_argument("--descriptor-type", choices=DESCRIPTOR_TYPES, default="float32", help="in the messages")
-    parser.add_argument("--batch", type=positive_int, default=8, help="images that run as one batch (default: 8)")
+    parser.add_argument(
+        "--batch",
+        type=positive_int,
+        default=0,
+        metavar="IMAGES",
+        help="that run as one batch (default: 8 with torch, 1 with openvino)",
+    )
     parser.add_argument(
         "--split",
         type=non_negative_int,
@@ -56,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         store = make_typestore()
         copied = [] if arguments.only_keypoints else _copied(recording)
         topics = output_topics(copied, cameras, arguments.matches, store)
-        extractor = extractor_from(arguments)
+        extractor = extractor_from(arguments, arguments.batch)
         maker = MessageMaker(store, extractor.model_name, arguments.descriptor_type)
         keys = {(connection.topic, connection.msgtype) for connection in copied}
         writer = KeypointWriter(extractor, store, maker, cameras, keys, arguments.matches)
@@ -131,7 +137,7 @@ def _write(
             warn()
 
         warn()
-        writer.run(recording, bag, arguments.batch, arguments.split, report)
+        writer.run(recording, bag, arguments.split, report)
         warn()
     for topic, count in failures.items():
         tqdm.write(f"warning: {topic}: {count} images could not be read", file=sys.stderr)

@@ -143,7 +143,6 @@ class KeypointWriter:
         self,
         recording: Recording,
         bag: ResumableBag,
-        batch: int,
         images_per_part: int,
         report: Callable[[int, list[str]], None],
     ) -> None:
@@ -153,8 +152,6 @@ class KeypointWriter:
         ----------
         recording : Recording
         bag : ResumableBag
-        batch : int
-            Images that run as one batch.
         images_per_part : int
             See `ResumableBag.advance`.
         report : callable
@@ -162,7 +159,8 @@ class KeypointWriter:
         """
         messages = recording.messages()
         self._remember(list(skip(messages, bag.progress.messages_read, self._cameras.keys()).values()))
-        for unit in ahead(read_units(messages, self._cameras.keys(), self._store, batch)):
+        units = read_units(messages, self._cameras.keys(), self._store, self._extractor.max_batch_size)
+        for unit in ahead(units):
             keypoints = self._write(unit, bag)
             bag.advance(Progress(len(unit.messages), len(unit.pictures), keypoints), images_per_part)
             reasons = [f"{unit.messages[index][0].topic}: {reason}" for index, reason in unit.failures.items()]

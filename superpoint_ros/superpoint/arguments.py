@@ -46,7 +46,7 @@ def _whole_number(text: str, minimum: int) -> int:
     return int(text)
 
 
-def extractor_from(arguments: argparse.Namespace) -> SuperPointExtractor:
+def extractor_from(arguments: argparse.Namespace, max_batch_size: int = 0) -> SuperPointExtractor:
     """Return the extractor that the parsed arguments describe.
 
     Raises
@@ -56,4 +56,4 @@ def extractor_from(arguments: argparse.Namespace) -> SuperPointExtractor:
     """
     names = (*_RUNTIME_OPTIONS, *(field.name for field in fields(DetectionOptions)))
     options: dict[str, Any] = {name: getattr(arguments, name) for name in names}
-    return SuperPointExtractor.from_pretrained(arguments.weights, **options)
+    return SuperPointExtractor.from_pretrained(arguments.weights, max_batch_size=max_batch_size, **options)

@@ -26,6 +26,8 @@ from .options import DetectionOptions
 from .preprocessing import AnyImage, Image, from_pillow, resize_longer_side, to_luminance, to_network_input
 from .transformers_extractor import TransformersExtractor
 
+_AUTOMATIC_BATCH_SIZES = {"torch": 8, "openvino": 1}
+
 
 class SuperPointExtractor:
     """Finds keypoints and descriptors in images.
@@ -49,6 +51,10 @@ class SuperPointExtractor:
         part in it, and features are ordered by score only where `max_keypoints` cuts some off.
     threads : int
         CPU threads to compute with; 0: as many as PyTorch is set to use.
+    max_batch_size : int
+        Images of equal size that go through the network together, at most. 0: eight in PyTorch, and one in OpenVINO,
+        where on a CPU several are hardly faster than one, take as many times the memory, and each number of them is
+        compiled.
 
     Raises
     ------
@@ -63,11 +69,8 @@ class SuperPointExtractor:
         Names the weights; descriptors of different weights must never be matched.
     device, backend, precision : str
         As resolved.
-    threads : int
-        As resolved.
-    makes_batches : bool
-        Whether images of equal size go through the network together: not with ``compatibility="transformers"``, nor in
-        OpenVINO, where on a CPU several are hardly faster than one and each number of images would be compiled.
+    threads, max_batch_size : int
+        As resolved; with ``compatibility="transformers"`` images go one by one.
     last_timings : dict of float
         Seconds that the last call spent on "preprocessing", "network" and "decoding"; empty where they cannot
         be told apart.
@@ -84,6 +87,7 @@ class SuperPointExtractor:
         options: DetectionOptions | None = None,
         compatibility: Compatibility = None,
         threads: int = 0,
+        max_batch_size: int = 0,
     ) -> None:
         require_choice("compatibility", compatibility, (None, "transformers"))
         self.threads = require_int("threads", threads, minimum=0) or torch.get_num_threads()
@@ -92,7 +96,8 @@ class SuperPointExtractor:
         self.precision = "fp32" if compatibility else resolved
         self.backend = resolve_backend("torch" if compatibility else backend, self._device)
         self.device = str(self._device)
-        self.makes_batches = self.backend == "torch" and not compatibility
+        wanted = require_int("max_batch_size", max_batch_size, minimum=0)
+        self.max_batch_size = 1 if compatibility else wanted or _AUTOMATIC_BATCH_SIZES[self.backend]
         self.model_name = checkpoint.name
         self.options = options or DetectionOptions.from_config(checkpoint.config)
         self._descriptor_grid = checkpoint.config.descriptor_grid
@@ -119,6 +124,7 @@ class SuperPointExtractor:
         precision: str = "auto",
         compatibility: Compatibility = None,
         threads: int = 0,
+        max_batch_size: int = 0,
         **options: Any,
     ) -> SuperPointExtractor:
         """Load weights and return an extractor for them.
@@ -127,7 +133,7 @@ class SuperPointExtractor:
         ----------
         weights : str or Path
             See `load_checkpoint`.
-        device, backend, precision, compatibility, threads
+        device, backend, precision, compatibility, threads, max_batch_size
             See the class.
         **options
             Fields of `DetectionOptions`; those not given are the checkpoint's own.
@@ -142,7 +148,7 @@ class SuperPointExtractor:
         checkpoint = load_checkpoint(weights)
         given = {name: value for name, value in options.items() if value is not None}
         chosen = replace(DetectionOptions.from_config(checkpoint.config), **given)
-        return cls(checkpoint, device, backend, precision, chosen, compatibility, threads)
+        return cls(checkpoint, device, backend, precision, chosen, compatibility, threads, max_batch_size)
 
     @overload
     def __call__(self, images: AnyImage, masks: Image | None = None) -> Features: ...
@@ -160,7 +166,7 @@ class SuperPointExtractor:
         Parameters
         ----------
         images : ndarray or Tensor, (H, W), (H, W, 3) or (3, H, W), or Pillow image; or a sequence of them
-            uint8, or float in [0, 1]; colour is RGB. In PyTorch, images of equal size and dtype run as one batch.
+            uint8, or float in [0, 1]; colour is RGB. Those of equal size and dtype run in batches.
         masks : ndarray or Tensor, (H, W), uint8 or bool; or a sequence of them or None, optional
             For each image where keypoints may lie: only where its mask, looked up at the pixel nearest to
             the keypoint, is not zero. `max_keypoints` counts only those. None: everywhere.
@@ -195,7 +201,12 @@ class SuperPointExtractor:
         if self.pipeline is not None and self.pipeline.supports(images, options):
             allowed = match_masks(masks, images)
             arrays = [None if mask is None else mask.cpu().numpy() for mask in allowed]
-            return self.pipeline.collect(self.pipeline.submit(images, options, arrays))
+            collected: list[Features] = []
+            for part in self._batches(range(len(images))):
+                frames = [images[index] for index in part]
+                pending = self.pipeline.submit(frames, options, [arrays[index] for index in part])
+                collected += self.pipeline.collect(pending)
+            return collected
         clock = _StageClock()
         prepared = [to_luminance(image) for image in images]
         allowed = match_masks(masks, prepared)
@@ -204,7 +215,7 @@ class SuperPointExtractor:
             groups.setdefault((*image.shape, image.dtype), []).append(index)
         features: dict[int, Features] = {}
         for group in groups.values():
-            for indices in [group] if self.makes_batches else [[index] for index in group]:
+            for indices in self._batches(group):
                 batch = [prepared[index] for index in indices]
                 with device_errors():
                     found = self._extract_batch(batch, [allowed[index] for index in indices], options, clock)
@@ -212,6 +223,9 @@ class SuperPointExtractor:
         if self._device.type == "cpu":  # a GPU still works when a stage seems to end
             self.last_timings = clock.seconds
         return [features[index] for index in range(len(prepared))]
+
+    def _batches(self, indices: Sequence[int]) -> list[Sequence[int]]:
+        return [indices[start : start + self.max_batch_size] for start in range(0, len(indices), self.max_batch_size)]
 
     @torch.inference_mode()
     def _extract_batch(

@@ -66,16 +66,18 @@ def publish_until(
 # Several cameras
 
 
-@pytest.mark.parametrize(("backend", "size"), [("torch", (240, 320)), ("openvino", (360, 480))])
+@pytest.mark.parametrize(
+    ("backend", "max_batch_size", "size"),
+    [("torch", 0, (240, 320)), ("openvino", 0, (360, 480)), ("openvino", 4, (360, 480))],
+)
 def test_cameras_of_different_rates_get_equal_shares_of_an_overloaded_model(
-    backend: str, size: tuple[int, int], start_node: Callable[..., NodeProcess], probe: Probe
+    backend: str, max_batch_size: int, size: tuple[int, int], start_node: Callable[..., NodeProcess], probe: Probe
 ) -> None:
-    """PyTorch takes all of them as one batch, OpenVINO one after the other; `size` overloads both by far."""
-    if backend == "openvino":
-        pytest.importorskip("openvino")
+    """One batch of all, or one image after the other, as OpenVINO by default; `size` overloads both by far."""
+    pytest.importorskip(backend)
     rates = {"front": 10, "rear": 15, "left": 25, "right": 40}  # images per second: each one more than its share
-    parameters = {**MODEL, "backend": backend, "threads": 1, "cameras": list(rates)}
-    node = start_node("detector", parameters, "-r", f"__node:=overloaded_{backend}")
+    parameters = {**MODEL, "backend": backend, "max_batch_size": max_batch_size, "threads": 1, "cameras": list(rates)}
+    node = start_node("detector", parameters, "-r", f"__node:=overloaded_{backend}_{max_batch_size}")
     message = image_message(textured_image(*size)[..., 0], "mono8")
     cameras = {name: Connection(probe, name) for name in rates}
 

@@ -475,5 +475,6 @@ def test_diagnostics_outlive_a_lost_gpu(monkeypatch: pytest.MonkeyPatch) -> None
         raise torch.AcceleratorError("CUDA error: unspecified launch failure\nadvice")
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", fail)
-    extractor: Any = SimpleNamespace(device="cuda:0", backend="torch", precision="fp16", threads=1, model_name="model")
+    loaded = {"backend": "torch", "precision": "fp16", "threads": 1, "max_batch_size": 8, "model_name": "model"}
+    extractor: Any = SimpleNamespace(device="cuda:0", **loaded)
     assert model_details(extractor)["GPU memory"] == "unknown: CUDA error: unspecified launch failure"

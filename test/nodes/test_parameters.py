@@ -78,6 +78,8 @@ BAD_VALUES = [
     ("value_range", (0, 255)),
     ("weights", 5),
     ("threads", -1),
+    ("max_batch_size", -1),
+    ("max_batch_size", 65),
     ("max_rate", -1.0),
     ("max_rate", float("inf")),
     ("mask", True),

@@ -16,6 +16,7 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 from node_testing import image_message, textured_image
 
 from superpoint_ros.nodes.detector.camera import Frame
+from superpoint_ros.nodes.detector.model_loading import load_extractor
 from superpoint_ros.nodes.detector.parameters import DetectorParameters
 from superpoint_ros.nodes.detector.pipeline import Pipeline
 from superpoint_ros.nodes.reporting.stream_statistics import StreamStatistics
@@ -36,15 +37,14 @@ class Recorder(SuperPointExtractor):
 
 
 @pytest.mark.parametrize(
-    ("backend", "keep_all", "expected"),
-    [("torch", False, [1, 2, 3]), ("torch", True, [1]), ("openvino", False, [1])],
+    ("backend", "max_batch_size", "expected"),
+    [("torch", 0, [1, 2, 3]), ("torch", 1, [1]), ("openvino", 0, [1]), ("openvino", 2, [1, 2])],
 )
-def test_warm_up_runs_the_numbers_of_images_that_may_come_together(backend, keep_all, expected) -> None:
-    if backend == "openvino":
-        pytest.importorskip("openvino")
-    extractor = Recorder(random_checkpoint(SMALL), "cpu", backend, "fp32")
+def test_warm_up_runs_the_numbers_of_images_that_may_come_together(backend, max_batch_size, expected) -> None:
+    pytest.importorskip(backend)
+    extractor = Recorder(random_checkpoint(SMALL), "cpu", backend, "fp32", max_batch_size=max_batch_size)
     extractor.batches = []
-    pipeline = Pipeline(extractor, keep_all, lambda error: None)
+    pipeline = Pipeline(extractor, False, lambda error: None)
     pipeline.warm_up((64, 48), DetectorParameters(cameras=("left", "right", "rear")))
     assert extractor.batches == expected
 
@@ -75,12 +75,17 @@ class Camera(SimpleNamespace):
 
 
 @pytest.mark.parametrize(
-    ("backend", "expected"), [("torch", [1, 3, 1]), ("openvino", [1, 1, 1, 1, 1])], ids=["torch", "openvino"]
+    ("backend", "max_batch_size", "expected"),
+    [
+        ("torch", 0, [1, 3, 1]),
+        ("torch", 2, [1, 2, 1, 1]),
+        ("openvino", 0, [1, 1, 1, 1, 1]),
+        ("openvino", 8, [1, 3, 1]),
+    ],
 )
-def test_images_of_equal_size_that_wait_are_one_batch_where_batches_are_made(backend, expected) -> None:
-    if backend == "openvino":
-        pytest.importorskip("openvino")
-    extractor = Slow(random_checkpoint(SMALL), "cpu", backend, "fp32")
+def test_images_of_equal_size_that_wait_are_one_batch_up_to_the_limit(backend, max_batch_size, expected) -> None:
+    pytest.importorskip(backend)
+    extractor = Slow(random_checkpoint(SMALL), "cpu", backend, "fp32", max_batch_size=max_batch_size)
     extractor.batches, extractor.may_begin = [], threading.Event()
     pipeline = Pipeline(extractor, False, lambda error: None)
     cameras = [Camera(name) for name in ("first", "left", "right", "rear", "other")]
@@ -97,6 +102,14 @@ def test_images_of_equal_size_that_wait_are_one_batch_where_batches_are_made(bac
         extractor.may_begin.set()
         pipeline.stop()
     assert extractor.batches == expected
+
+
+@pytest.mark.parametrize(
+    ("frame_policy", "max_batch_size", "expected"), [("latest", 0, 8), ("latest", 3, 3), ("all", 0, 1), ("all", 3, 1)]
+)
+def test_policy_all_takes_every_image_alone(frame_policy, max_batch_size, expected) -> None:
+    parameters = {"weights": "random", "device": "cpu", "backend": "torch", "max_batch_size": max_batch_size}
+    assert load_extractor(DetectorParameters(frame_policy=frame_policy, **parameters)).max_batch_size == expected
 
 
 def wait_until(condition) -> None:

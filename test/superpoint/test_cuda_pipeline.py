@@ -114,7 +114,7 @@ def test_the_extractor_hands_over_what_the_pipeline_supports(extractor) -> None:
     replayed = recorder.replayed
     assert_same(ours([gray, gray], [torch.from_numpy(mask), None]), extractor([gray, gray], [mask, None]))
     assert recorder.replayed == replayed + 1
-    for images in ([gray, colour], [gray / 255], [colour.transpose(2, 0, 1)], [torch.from_numpy(gray)], []):
+    for images in ([gray, colour], [gray / 255], [colour.transpose(2, 0, 1)], [torch.from_numpy(gray)], [gray] * 9, []):
         assert_same(ours(images), extractor(images))
     with pytest.raises(ValueError, match="mask"):
         ours([gray], [mask[:9]])

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -18,7 +19,7 @@ from superpoint_ros.superpoint import (
     SuperPointExtractor,
     openvino_backend,
 )
-from superpoint_ros.superpoint.checkpoints import random_checkpoint
+from superpoint_ros.superpoint.checkpoints import Checkpoint, load_checkpoint, random_checkpoint
 
 SMALL = SuperPointConfig((4, 4, 8, 8), 16, descriptor_decoder_dim=16, descriptor_grid="cell_centers")
 
@@ -38,6 +39,22 @@ def assert_same(left: Features, right: Features, tolerance: float = 1e-5) -> Non
     np.testing.assert_allclose(left.keypoints, right.keypoints, atol=tolerance)
     np.testing.assert_allclose(left.scores, right.scores, atol=tolerance)
     np.testing.assert_allclose(left.descriptors, right.descriptors, atol=10 * tolerance)
+
+
+def assert_most_in_common(left: Features, right: Features) -> None:
+    common = {tuple(point) for point in left.keypoints} & {tuple(point) for point in right.keypoints}
+    assert len(common) > 0.8 * max(len(left), len(right))
+
+
+def extractor_or_skip(checkpoint: Checkpoint, backend: str, precision: str, **arguments: Any) -> SuperPointExtractor:
+    """Skip where OpenVINO is not installed, or the CPU has no arithmetic of that precision."""
+    pytest.importorskip(backend)
+    try:
+        return SuperPointExtractor(checkpoint, "cpu", backend, precision, **arguments)
+    except ValueError as error:
+        if precision == "bf16" and "not to be had" in str(error):
+            pytest.skip(str(error))
+        raise
 
 
 GRAY = picture()
@@ -160,10 +177,22 @@ def test_resize_keeps_keypoints_in_pixels_of_the_given_image(extractor, longer_s
     np.testing.assert_allclose(on_grid, on_grid.round(), atol=1e-3)
 
 
-@pytest.mark.parametrize(("backend", "expected_batches"), [("torch", [3, 1]), ("openvino", [1, 1, 1, 1])])
-def test_images_of_equal_size_run_as_one_batch_in_pytorch(backend, expected_batches, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("backend", "max_batch_size", "expected_batches"),
+    [
+        ("torch", 0, [3, 1]),
+        ("torch", 2, [2, 1, 1]),
+        ("openvino", 0, [1, 1, 1, 1]),
+        ("openvino", 2, [2, 1, 1]),
+        ("openvino", 8, [3, 1]),
+    ],
+)
+def test_images_of_equal_size_run_in_batches(backend, max_batch_size, expected_batches, monkeypatch) -> None:
     pytest.importorskip(backend)
-    extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", backend, "fp32", DetectionOptions(threshold=0.016))
+    options = DetectionOptions(threshold=0.016)
+    extractor = SuperPointExtractor(
+        random_checkpoint(SMALL), "cpu", backend, "fp32", options, max_batch_size=max_batch_size
+    )
     images = [GRAY, picture(40, 56), picture(seed=1), RGB]
     alone = [extractor(image) for image in images]
     network, batches = extractor._network, []
@@ -173,11 +202,22 @@ def test_images_of_equal_size_run_as_one_batch_in_pytorch(backend, expected_batc
     assert batches == expected_batches
 
 
+@pytest.mark.parametrize(("backend", "precision"), [("torch", "bf16"), ("openvino", "bf16"), ("openvino", "int8")])
+def test_batches_find_the_same_keypoints_in_any_precision(backend, precision) -> None:
+    extractor = extractor_or_skip(load_checkpoint("small"), backend, precision, max_batch_size=4)
+    images = [picture(15, 20, seed).repeat(8, axis=0).repeat(8, axis=1) for seed in range(3)]  # squares with corners
+    for features, image in zip(extractor(images), images):
+        alone = extractor(image)
+        assert len(alone) > 50
+        assert_most_in_common(features, alone)
+
+
 @pytest.fixture
-def compiled(monkeypatch) -> tuple[SuperPointExtractor, list[str]]:
-    """An extractor on OpenVINO, and the shapes that it compiles."""
+def compiled(request, monkeypatch) -> tuple[SuperPointExtractor, list[str]]:
+    """An extractor on OpenVINO, with batches of as many images as the parameter says, and the shapes it compiles."""
     pytest.importorskip("openvino")
-    extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", "openvino", "fp32")
+    size = getattr(request, "param", 0)
+    extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", "openvino", "fp32", max_batch_size=size)
     core, shapes = extractor._network._core, []
 
     def compile_model(model, *rest):
@@ -211,6 +251,22 @@ def test_openvino_keeps_no_more_pixels_compiled_than_it_may_unless_one_image_has
         for height in heights:
             extractor(picture(height, 56))
         assert shapes == [f"[1,1,{height},56]" for height in newly_compiled]
+
+
+@pytest.mark.parametrize("compiled", [4], indirect=True)
+def test_openvino_compiles_each_number_of_images_and_keeps_no_more_pixels_than_it_may(compiled, monkeypatch) -> None:
+    monkeypatch.setattr(openvino_backend, "_KEPT_PIXELS", 6 * 40 * 56)
+    extractor, shapes = compiled
+    for counts, newly_compiled in (
+        ((1, 2, 3, 1, 2, 3), [1, 2, 3]),
+        ((4, 2), [4, 2]),  # 4 takes the place of all three, and leaves room for 2
+        ((5, 2), [1, 2]),  # 5 is 4 and 1, which takes the place of 2, and 2 that of 4
+        ((1, 2, 4), [4]),
+    ):
+        del shapes[:]
+        for count in counts:
+            extractor([picture(40, 56)] * count)
+        assert shapes == [f"[{count},1,40,56]" for count in newly_compiled]
 
 
 @settings(max_examples=40)
@@ -313,6 +369,7 @@ def test_a_bad_image_is_named(extractor, image, error, message) -> None:
         ({"compatibility": "keras"}, "compatibility"),
         ({"threads": -1}, "threads"),
         ({"threads": 1.5}, "threads"),
+        ({"max_batch_size": -1}, "max_batch_size"),
     ],
 )
 def test_a_bad_option_is_named(options, message) -> None:
@@ -347,16 +404,10 @@ def test_backends_agree_with_torch_in_fp32(backend, precision) -> None:
     options = DetectionOptions(threshold=0.016, max_keypoints=200)
     images = [GRAY, picture(seed=1), picture(40, 56)]
     exact = SuperPointExtractor(checkpoint, "cpu", "torch", "fp32", options)(images)
-    try:
-        extractor = SuperPointExtractor(checkpoint, "cpu", backend, precision, options)
-    except ValueError as error:
-        if precision == "bf16" and "not to be had" in str(error):
-            pytest.skip(str(error))
-        raise
+    extractor = extractor_or_skip(checkpoint, backend, precision, options=options)
     assert (extractor.backend, extractor.precision) == (backend, precision)
     for ours, theirs in zip(extractor(images), exact):
         if precision == "fp32":
             assert_same(ours, theirs)
         else:
-            common = {tuple(point) for point in ours.keypoints} & {tuple(point) for point in theirs.keypoints}
-            assert len(common) > 0.8 * len(theirs)
+            assert_most_in_common(ours, theirs)

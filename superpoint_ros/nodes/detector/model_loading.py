@@ -32,6 +32,8 @@ def load_extractor(parameters: DetectorParameters) -> SuperPointExtractor:
             backend=parameters.backend,
             precision=parameters.precision,
             threads=parameters.threads,
+            # Among others an image may come out different in the last bit.
+            max_batch_size=1 if parameters.frame_policy == "all" else parameters.max_batch_size,
             **asdict(parameters.detection_options()),
         )
     except (ValueError, OSError, RuntimeError) as error:  # RuntimeError is CUDA's

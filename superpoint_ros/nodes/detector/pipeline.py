@@ -23,9 +23,6 @@ from .worker import Worker
 if TYPE_CHECKING:  # PyTorch is imported at configure, where its absence can be reported
     from superpoint_ros.superpoint import Features, SuperPointExtractor
 
-BATCH_LIMIT = 8
-"""The most images that go through the network together: their feature maps share the memory."""
-
 _PATIENCE = 0.2
 """Seconds that the very first result waits for a newer image, because those up to the first one's end are late."""
 
@@ -72,9 +69,8 @@ class Pipeline:
 
     Each thread works on an image while the next one works on the image before, so that the network alone decides the
     rate. What waits between them is bounded. With ``frame_policy: latest`` the newest image of each camera waits in
-    front of the network, converted already, and images of equal size go through it together if the extractor makes
-    batches. With ``all`` every image goes through it alone, because among others it may come out different in the last
-    bit.
+    front of the network, converted already, and images of equal size go through it together, as many as the extractor
+    takes at once: under the policy ``all`` one (`load_extractor`).
 
     Parameters
     ----------
@@ -90,7 +86,6 @@ class Pipeline:
     ) -> None:
         self._extractor = extractor
         self._keep_all = keep_all
-        self._batch_limit = BATCH_LIMIT if extractor.makes_batches and not keep_all else 1
         self._on_device_failure = on_device_failure
         self._seen: set[Hashable] = set()
         self._has_results = False
@@ -109,7 +104,7 @@ class Pipeline:
         if self.is_running or not self._is_new((height, width), parameters):
             return
         self._extractor.options = parameters.detection_options()
-        for batch in range(1, min(len(parameters.cameras), self._batch_limit) + 1):
+        for batch in range(1, min(len(parameters.cameras), self._extractor.max_batch_size) + 1):
             self._prepare([np.zeros((height, width), np.uint8)] * batch)
             if self._extractor.pipeline is not None:  # where colour is a matter of the GPU
                 self._prepare([np.zeros((height, width, 3), np.uint8)] * batch)
@@ -125,7 +120,7 @@ class Pipeline:
         """Start the threads."""
         self._has_results = False
         self._converter = Worker("convert", self._convert, self._keep_all)
-        self._detector = Worker("detect", self._detect, self._keep_all, _kind, self._batch_limit)
+        self._detector = Worker("detect", self._detect, self._keep_all, _kind, self._extractor.max_batch_size)
         self._publisher = Worker("publish", self._publish, keep_all=True)
         self._painter = Worker("draw", self._draw, self._keep_all)
         self.is_running = True

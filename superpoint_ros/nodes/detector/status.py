@@ -25,6 +25,7 @@ def model_details(extractor: SuperPointExtractor | None) -> dict[str, object]:
         values["backend"] = extractor.backend
         values["precision"] = extractor.precision
         values["threads"] = extractor.threads
+        values["max batch size"] = extractor.max_batch_size
         values["weights"] = extractor.model_name
         if extractor.device.startswith("cuda"):
             values |= _gpu_memory(extractor.device)
