@@ -37,10 +37,7 @@ class CameraPublisher:
         self.images: Publisher[Any] = node.create_publisher(
             message_type, f"{name}/{topic}", qos, qos_overriding_options=overridable()
         )
-        # The newest calibration is enough, and is acknowledged at once. With a depth of 10 Fast DDS would ask for
-        # acknowledgement of such small messages every 3 s only, and the end of a recording would wait for that.
-        newest = QoSProfile(depth=1, reliability=qos.reliability)
-        self.infos: Publisher[Any] = node.create_publisher(CameraInfo, f"{name}/camera_info", newest)
+        self.infos: Publisher[Any] = node.create_publisher(CameraInfo, f"{name}/camera_info", qos)
 
     def publish(self, frame: Frame, stamp: Time) -> None:
         """Publish one frame."""
