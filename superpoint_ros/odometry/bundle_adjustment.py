@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 
 from ..geometry.pose import Pose
 from .camera import Array, OdometryCamera
+from .signal_handlers import signal_handlers_kept
 
 if find_spec("pycolmap") is not None:  # evaluation, which imports this, can do without: see `check_installed`
-    import pycolmap
+    with signal_handlers_kept():
+        import pycolmap
 
-    pycolmap.logging.minloglevel = 2  # errors; a step that Ceres refuses and shortens is a warning
+    pycolmap.logging.minloglevel = (
+        2  # errors, in the whole process; a step that Ceres refuses and shortens is a warning
+    )
 
 _PIXEL_ERROR = 1.5  # pixels; beyond, an observation counts less
 _LEAST_GAIN = 1e-4  # share of the cost; a step that gains less is the last one
