@@ -54,7 +54,7 @@ def start(context: LaunchContext) -> list[GroupAction | Node]:
         context,
         "odometry",
         namespace,
-        # Its matrices are small: threads of the linear algebra would only get in the detector's way.
+        # Threads of NumPy's linear algebra, which matches descriptors, would get in the detector's way.
         environment={"OPENBLAS_NUM_THREADS": "1"},
         parameters=[argument["params_file"], launching.overrides(argument, (), cameras)],
     )

@@ -38,7 +38,7 @@ def _plain(value: Any) -> Any:
 def software_versions() -> dict[str, str]:
     """Versions of the libraries that the figures depend on."""
     versions = {}
-    for name in ("numpy", "opencv-python-headless", "opencv-python", "opencv-contrib-python", "torch"):
+    for name in ("numpy", "opencv-python-headless", "opencv-python", "opencv-contrib-python", "torch", "pycolmap"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

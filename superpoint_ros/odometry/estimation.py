@@ -18,6 +18,7 @@ LEAST_PARALLAX = np.radians(1.0)
 """Angle between two lines of sight below which they say too little about where they meet."""
 
 _RANSAC_ITERATIONS = 1000
+_LEAST_POINTS = 4  # that determine a pose without doubt
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def estimate_pose(
     PoseEstimate or None
         None if too few agree.
     """
-    if len(points) < max(least_inliers, 4):
+    if len(points) < max(least_inliers, _LEAST_POINTS):
         return None
     pixels, matrix = np.ascontiguousarray(points[:, :2]), camera.matrix.copy()
     try:
@@ -104,6 +105,7 @@ def refine_pose(
 
     Parameters and result are those of :func:`estimate_pose`.
     """
+    least_inliers = max(least_inliers, _LEAST_POINTS)
     if inliers is None:
         inliers = reprojection_errors(camera, pose, points, landmarks) < largest_error
     for _ in range(2):

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("rosbags.rosbag2", reason="bags are read with rosbags: pip install rosbags")
+pytest.importorskip("pycolmap", reason="odometry needs it: pip install pycolmap")
 
 from recordings import image_record, info_record, write_bag
 

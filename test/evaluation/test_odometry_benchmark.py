@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+pytest.importorskip("pycolmap", reason="odometry needs it: pip install pycolmap")
+
 from superpoint_ros.__main__ import main
 from superpoint_ros.evaluation.datasets import DatasetError
 from superpoint_ros.evaluation.detectors import classical_detector

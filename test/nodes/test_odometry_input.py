@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scripts/ros_env python -m pytest")
+pytest.importorskip("pycolmap", reason="odometry needs it: pip install pycolmap")
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -174,3 +177,18 @@ def test_diagnostics_tell_when_keypoints_stop_or_one_side_does(follower: SimpleN
     probe.wait_until(says_alone, "ERROR for want of pairs")
     assert follower.node.stop() == 0
     assert "Traceback" not in follower.node.output
+
+
+def test_missing_colmap_fails_configure_with_one_sentence(
+    start_node: Callable[..., NodeProcess], probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u; find = u.find_spec; "
+        "u.find_spec = lambda name, *further: None if name == 'pycolmap' else find(name, *further)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    node = start_node("odometry", {}, "-r", "__node:=without_colmap")
+    node.wait_for_output("cannot configure: odometry needs the Python package pycolmap: pip install pycolmap")
+    assert probe.state("without_colmap") == "unconfigured"
+    assert node.stop() == 0
+    assert "Traceback" not in node.output

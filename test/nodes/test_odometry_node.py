@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make build, then scripts/ros_env python -m pytest")
 pytest.importorskip("superpoint_ros.msg", reason="the messages are not built: make build")
 pytest.importorskip("torch", reason="the detector needs PyTorch")
+pytest.importorskip("pycolmap", reason="odometry needs it: pip install pycolmap")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped

@@ -79,7 +79,7 @@ BAD_VALUES = [
     ("weights", 5),
     ("threads", -1),
     ("max_batch_size", -1),
-    ("max_batch_size", 65),
+    ("max_batch_size", 9),
     ("max_rate", -1.0),
     ("max_rate", float("inf")),
     ("mask", True),
