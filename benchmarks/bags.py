@@ -81,16 +81,19 @@ def main() -> None:
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
     images = photographs(arguments.images + 1, width, height)
-    extractor = SuperPointExtractor.from_pretrained("default")
+    extractors = {
+        batch: SuperPointExtractor.from_pretrained("default", max_batch_size=batch) for batch in arguments.batches
+    }
     further = [f"--{option}" for option in arguments.further]
     rates: dict[tuple[str, int], list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         one, all_of_them, out = (Path(folder) / name for name in ("one", "all", "out"))
         record(one, images[:1], arguments.storage)
         record(all_of_them, images, arguments.storage)
-        run_extractor(extractor, images[:8], 1)
+        for batch, extractor in extractors.items():
+            run_extractor(extractor, images[:batch], batch)
         for _ in range(arguments.rounds):
-            for batch in arguments.batches:
+            for batch, extractor in extractors.items():
                 bare = run_extractor(extractor, images[1:], batch)
                 command = run_command(all_of_them, out, batch, further) - run_command(one, out, batch, further)
                 for name, seconds in (("extractor", bare), ("bag", command)):

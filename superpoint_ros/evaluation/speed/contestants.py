@@ -40,7 +40,8 @@ def make_contestants(
     options = replace(DetectionOptions.from_config(checkpoint.config), max_keypoints=setting.max_keypoints)
 
     def ours(backend: str, precision: str) -> Run:
-        return SuperPointExtractor(checkpoint, str(device), backend, precision, options)
+        batch = setting.batch if backend == "torch" else 0  # OpenVINO's default is faster
+        return SuperPointExtractor(checkpoint, str(device), backend, precision, options, max_batch_size=batch)
 
     contestants: dict[str, Run] = {}
     if find_spec("transformers"):

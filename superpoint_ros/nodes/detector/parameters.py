@@ -77,7 +77,7 @@ class DetectorParameters(NodeParameters):
         "1 with openvino, where batches are hardly faster and take as many times the memory. frame_policy all takes "
         "1.",
         minimum=0,
-        maximum=64,
+        maximum=8,
     )
     max_rate: float = parameter(
         0.0,
