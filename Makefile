@@ -25,7 +25,7 @@ PIP := env -u PYTHONPATH -u PYTHONHOME $(VENV)/bin/python -m pip --disable-pip-v
 RUN := SUPERPOINT_ROS_DISTRO=$(DISTRO) scripts/ros_env
 
 .DEFAULT_GOAL := help
-.PHONY: help env build demo test fuzz faults gpu soak latency benchmark lint clean
+.PHONY: help env build demo test fuzz faults gpu soak transport latency benchmark lint clean
 
 help:  ## Show this help
 	@echo 'Usage: make TARGET [NAME=VALUE...]'
@@ -62,6 +62,9 @@ gpu: build  ## Run the tests that need a CUDA GPU, and faults on it; benchmarks/
 
 soak: build  ## Run the detector at four times its load for MINUTES=60, into soak_output/
 	@$(RUN) python benchmarks/soak.py --minutes '$(MINUTES)' --weights '$(WEIGHTS)' --output soak_output
+
+transport: build  ## Measure loss and latency of messages between processes by size and settings; takes 3 minutes
+	@$(RUN) python benchmarks/transport.py
 
 latency: build  ## Measure the detector node: latency by stage, first image, CPU use, with each executor of rclpy
 	@$(RUN) python benchmarks/node.py --rate 10
