@@ -20,6 +20,8 @@ def signal_handlers_kept() -> Iterator[None]:
     actions = {number: ctypes.create_string_buffer(256) for number in _CAUGHT_BY_GLOG}  # more than struct sigaction has
     for number, action in actions.items():
         libc.sigaction(number, None, action)
-    yield
-    for number, action in actions.items():
-        libc.sigaction(number, action, None)
+    try:
+        yield
+    finally:
+        for number, action in actions.items():
+            libc.sigaction(number, action, None)
