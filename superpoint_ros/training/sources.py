@@ -77,17 +77,23 @@ def _fetch_debian(name: str, output: Path) -> tuple[Path, str]:
     downloads, folder = output / "packages", output / "unpacked" / name
     downloads.mkdir(parents=True, exist_ok=True)
     if not list(downloads.glob(f"{name}_*.deb")):
-        try:
-            subprocess.run(["apt-get", "download", name], cwd=downloads, check=True, capture_output=True, text=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            reason = getattr(error, "stderr", "") or error
-            raise ValueError(f"source {name!r}: 'apt-get download' failed: {reason}") from None
+        _call(name, ["apt-get", "download", name], downloads)
     archive = sorted(downloads.glob(f"{name}_*.deb"))[-1]
     if not folder.exists():
         partial = folder.with_name(f"{name}.partial")
-        subprocess.run(["dpkg-deb", "-x", str(archive), str(partial)], check=True)
+        partial.mkdir(parents=True, exist_ok=True)
+        _call(name, ["dpkg-deb", "-x", archive.name, str(partial.resolve())], downloads)
         partial.rename(folder)
     return folder, archive.name.split("_")[1].replace("%3a", ":")
+
+
+def _call(name: str, command: list[str], folder: Path) -> None:
+    """Run a program in `folder` for the source `name`."""
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", "") or error
+        raise ValueError(f"source {name!r}: '{' '.join(command)}' failed in {folder}: {reason}") from None
 
 
 def read_licences(source: Source, folder: Path) -> list[FileLicence]:

@@ -1,5 +1,7 @@
 import csv
+import shutil
 import struct
+import subprocess
 import zipfile
 import zlib
 from pathlib import Path
@@ -166,6 +168,31 @@ def test_prepare_keeps_free_new_and_usable_pictures(tmp_path: Path) -> None:
     ]
     assert len(np.load(tmp_path / "out/crops_train.npy")) == rows[1][3]
     assert np.load(tmp_path / "out/crops_validation.npy").shape[1:] == (96, 128)
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_debian_packages_are_unpacked(tmp_path: Path) -> None:
+    make_package(tmp_path / "tree", {"photos/a.jpg": photo(1)})
+    (tmp_path / "tree/DEBIAN").mkdir()
+    fields = ("Package: pictures", "Version: 1:2.0-3", "Architecture: all", "Maintainer: a <a@b.c>", "Description: d")
+    (tmp_path / "tree/DEBIAN/control").write_text("\n".join(fields) + "\n")
+    archive = tmp_path / "out/packages/pictures_1%3a2.0-3_all.deb"
+    archive.parent.mkdir(parents=True)
+    subprocess.run(["dpkg-deb", "--build", tmp_path / "tree", archive], check=True, capture_output=True)
+    config = write_config(tmp_path / "data.yaml", [{"name": "pictures", "kind": "debian", "split": "train"}])
+    prepare(config, tmp_path / "out")
+    with (tmp_path / "out/manifest.csv").open() as file:
+        assert [(row["path"], row["version"]) for row in csv.DictReader(file)] == [
+            ("usr/share/x/photos/a.jpg", "1:2.0-3")
+        ]
+
+
+def test_package_that_cannot_be_unpacked_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out/packages").mkdir(parents=True)
+    (tmp_path / "out/packages/pictures_2.0-3_all.deb").write_bytes(b"cut off")
+    config = write_config(tmp_path / "data.yaml", [{"name": "pictures", "kind": "debian", "split": "train"}])
+    with pytest.raises(ValueError, match=r"source 'pictures': 'dpkg-deb .*pictures_2\.0-3_all\.deb"):
+        prepare(config, tmp_path / "out")
 
 
 @pytest.mark.parametrize("detector", ["corners", "random"])
