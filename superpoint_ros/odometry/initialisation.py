@@ -19,7 +19,7 @@ from .settings import OdometrySettings
 LEAST_TO_INITIALISE = 50
 """Matches of the first and the last frame, and landmarks from them, that a map must have to begin."""
 
-_INITIAL_PARALLAX = np.radians(2.5)  # median
+_INITIAL_PARALLAX = 13.6  # pixels, median
 _LEAST_EXPLAINED = 0.5  # of the matches of the first and the last frame
 _CLEARLY_WORSE = 1.03  # times as much unexplained
 _SAME_DIRECTION = np.radians(10.0)

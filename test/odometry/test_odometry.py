@@ -150,6 +150,19 @@ def test_a_single_camera_in_front_of_a_wall_takes_the_right_one_of_two_explanati
     assert position_errors(world, poses, scale=scale).max() < 0.08  # the other explanation is some 30 cm off
 
 
+def test_a_longer_lens_needs_less_motion_to_begin() -> None:
+    begun = []
+    for factor in (1, 2):
+        world = World(Path(5, speed=0.3, turn_rate=0.1), noise=0.2)
+        odometry = Odometry(OdometryCamera(np.diag([factor, factor, 1.0]) @ MATRIX))
+        times = iter(np.arange(0, 6, 0.1))
+        while odometry.state is not State.TRACKING:
+            frame = world.frames(time := next(times))[0]
+            odometry.process(KeypointFrame(factor * frame.points, frame.descriptors))
+        begun.append(np.linalg.norm(world.truth(time).position))
+    assert begun[1] < 0.7 * begun[0]  # a keypoint's error is half as large an angle
+
+
 def test_a_single_camera_does_not_begin_with_a_motion_that_most_matches_contradict() -> None:
     world = World(Path(3, speed=0.8, turn_rate=0.6))
     smeared = world.frames(0.0)[0]
