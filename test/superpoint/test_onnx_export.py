@@ -69,20 +69,24 @@ def test_the_file_says_what_its_consumers_must_know(dynamic: Path) -> None:
     assert str(Path(__file__).parents[2]).encode() not in dynamic.read_bytes(), "paths of the machine that exported it"
 
 
+@pytest.mark.parametrize("border", [0, 4])
 def test_the_decoding_of_the_document_finds_the_keypoints_of_the_library(
-    dynamic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    border: int, dynamic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text()
     (example,) = re.findall(r"^```python\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
     noise = np.random.default_rng(5).integers(0, 256, (24, 30), np.uint8)
     image = cv2.resize(noise, (240, 192), interpolation=cv2.INTER_CUBIC)
     cv2.imwrite(str(tmp_path / "image.png"), image)
-    (tmp_path / "superpoint.onnx").write_bytes(dynamic.read_bytes())
+    model = onnx.load(dynamic)
+    (options,) = (entry for entry in model.metadata_props if entry.key == "options")
+    options.value = json.dumps({**json.loads(options.value), "border": border})
+    onnx.save(model, tmp_path / "superpoint.onnx")
     monkeypatch.chdir(tmp_path)
     found: dict[str, np.ndarray] = {}
     exec(example, found)
     extractor = SuperPointExtractor.from_pretrained(
-        "default", device="cpu", backend="torch", precision="fp32", subpixel="none", max_keypoints=-1
+        "default", device="cpu", backend="torch", precision="fp32", subpixel="none", max_keypoints=-1, border=border
     )
     expected = extractor(image)
     order = np.lexsort(expected.keypoints.T[::-1])
