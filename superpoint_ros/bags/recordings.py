@@ -6,7 +6,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,7 +86,8 @@ def open_recording(path: Path, scratch: Path) -> Iterator[Recording]:
     path : Path
         rosbag2 folder, with or without its metadata.yaml, or one .mcap or .db3 file.
     scratch : Path
-        Folder for a copy of a database that its recorder left unfinished; made if it is needed.
+        Folder for a copy of a database that its recorder left unfinished; made if it is needed, removed on closing
+        and with it the folder that it is in, if that is empty then.
 
     Raises
     ------
@@ -98,6 +99,7 @@ def open_recording(path: Path, scratch: Path) -> Iterator[Recording]:
     warnings: list[str] = []
     files = _storage_files(path, warnings)
     with ExitStack() as stack:
+        stack.callback(_remove_copies, scratch)
         readers = _open(path, files, scratch, warnings, stack)
         if not any(reader.connections for reader in readers):
             raise BagError("\n".join([f"{path}: no messages can be read from it", *warnings]))
@@ -180,6 +182,13 @@ def _settled(file: Path, scratch: Path, warnings: list[str]) -> Path:
         database.execute("PRAGMA journal_mode=DELETE").fetchall()
         database.execute("SELECT count(*) FROM sqlite_master").fetchall()
     return scratch / file.name
+
+
+def _remove_copies(scratch: Path) -> None:
+    if scratch.is_dir():
+        shutil.rmtree(scratch)
+        with suppress(OSError):  # not empty: it holds what was written, to be continued
+            scratch.parent.rmdir()
 
 
 def _decompressed(data: bytes) -> bytes:

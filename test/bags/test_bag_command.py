@@ -325,11 +325,12 @@ def test_a_cut_off_recording_gives_what_it_holds(storage: str, tmp_path: Path, c
     assert f"{file}: cut off or damaged" in warnings
 
 
-def test_a_recorders_unfinished_transactions_are_read(tmp_path: Path, capsys) -> None:
-    whole = content(record(tmp_path / "whole", "sqlite3"))
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Path:
+    """A database with its write-ahead log, as a killed recorder leaves them; the whole recording is beside it."""
     source = tmp_path / "drive"
     source.mkdir()
-    database = sqlite3.connect(tmp_path / "whole" / "whole.db3")
+    database = sqlite3.connect(record(tmp_path / "whole", "sqlite3") / "whole.db3")
     rows = database.execute("SELECT * FROM messages WHERE id > 9").fetchall()
     database.execute("DELETE FROM messages WHERE id > 9")
     database.commit()
@@ -337,17 +338,31 @@ def test_a_recorders_unfinished_transactions_are_read(tmp_path: Path, capsys) ->
     database.execute("PRAGMA wal_autocheckpoint=0")
     database.executemany("INSERT INTO messages VALUES (?, ?, ?, ?)", rows)
     database.commit()
-    for file in (tmp_path / "whole").glob("whole.db3*"):  # as a killed recorder leaves them
-        shutil.copyfile(file, source / file.name)
-    (source / "whole.db3-shm").unlink()
+    for name in ("whole.db3", "whole.db3-wal"):
+        shutil.copyfile(tmp_path / "whole" / name, source / name)
     database.close()
-    before = fingerprint(source)
-    assert before.keys() == {str(source / "whole.db3"), str(source / "whole.db3-wal")}
-    assert add_keypoints(source, tmp_path / "out", "--topics", LEFT) == 0
-    assert fingerprint(source) == before
-    assert [message for message in content(tmp_path / "out") if message[0] != "/left/keypoints"] == whole
+    return source
+
+
+def test_a_recorders_unfinished_transactions_are_read(unfinished: Path, tmp_path: Path, capsys) -> None:
+    before = fingerprint(unfinished)
+    assert add_keypoints(unfinished, tmp_path / "out", "--topics", LEFT) == 0
+    assert fingerprint(unfinished) == before
+    kept = [message for message in content(tmp_path / "out") if message[0] != "/left/keypoints"]
+    assert kept == content(tmp_path / "whole")
     assert "its recorder was killed" in capsys.readouterr().err
     assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["metadata.yaml", "out_0.db3"]
+
+
+@pytest.mark.parametrize("begun", [[], ["job.json", "out_0.db3"]])
+def test_a_refused_run_leaves_no_copy_of_the_recording(unfinished: Path, tmp_path: Path, begun: list[str]) -> None:
+    partial = tmp_path / "out.partial"
+    for name in begun:
+        partial.mkdir(exist_ok=True)
+        (partial / name).touch()
+    assert add_keypoints(unfinished, tmp_path / "out", "--topics", "/rear/image_raw") == 1
+    assert sorted(entry.name for entry in partial.glob("*")) == begun
+    assert partial.exists() == bool(begun)
 
 
 def test_types_that_nobody_knows_are_copied(tmp_path: Path) -> None:
