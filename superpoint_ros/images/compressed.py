@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as pillow
 
 from .encodings import is_generic
-from .limits import MAX_PIXELS, ImageError, check_size
+from .limits import MAX_PIXELS, ImageError, check_size, quoted
 from .scaling import UInt8Image, ValueRange, to_8_bit
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # of dama
 def open_compressed(message: CompressedImage) -> pillow.Image:
     """Read the header of a compressed image and check the size it announces."""
     if "compressedDepth" in message.format:
-        raise ImageError(f"format {message.format!r} is depth; expected image_transport 'compressed' with JPEG or PNG")
+        raise ImageError(
+            f"format {quoted(message.format)} is depth; expected image_transport 'compressed' with JPEG or PNG"
+        )
     data = bytes(message.data)
     try:
         image = pillow.open(io.BytesIO(data), formats=_FORMATS)
@@ -37,7 +39,7 @@ def open_compressed(message: CompressedImage) -> pillow.Image:
         raise ImageError(f"size is absurd; expected at most {MAX_PIXELS} pixels: {error}") from error
     except Exception as error:  # decoders of hostile data raise anything
         raise ImageError(
-            f"{len(message.data)} bytes of format {message.format!r} are no image; expected JPEG, PNG or TIFF data"
+            f"{len(message.data)} bytes of format {quoted(message.format)} are no image; expected JPEG, PNG or TIFF"
         ) from error
     check_size(*image.size)
     scans = data.count(_JPEG_SCAN)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .limits import ImageError
+from .limits import ImageError, quoted
 
 Scaling = Literal["none", "full_range", "percentiles"]
 
@@ -58,7 +58,7 @@ def _named_encodings() -> dict[str, Encoding]:
 
 
 _NAMED_ENCODINGS = _named_encodings()
-_GENERIC_NAME = re.compile(r"(8U|8S|16U|16S|32S|32F|64F)(?:C([1-9][0-9]*))?")
+_GENERIC_NAME = re.compile(r"(8U|8S|16U|16S|32S|32F|64F)(?:C([1-9][0-9]{0,2}))?")  # OpenCV has at most 512 channels
 _GENERIC_DTYPES = {
     "8U": np.uint8,
     "8S": np.int8,
@@ -83,7 +83,7 @@ def find_encoding(name: str) -> Encoding:
         return _NAMED_ENCODINGS[name]
     generic = _GENERIC_NAME.fullmatch(name)
     if generic is None:
-        raise ImageError(f"encoding {name!r} is unknown; expected one of sensor_msgs/image_encodings")
+        raise ImageError(f"encoding {quoted(name)} is unknown; expected one of sensor_msgs/image_encodings")
     depth, channels = generic[1], int(generic[2] or 1)
     if channels not in _GENERIC_COLORS:
         raise ImageError(f"encoding {name!r} has no luminance; expected 1 (gray), 3 (BGR) or 4 (BGRA) channels")

@@ -9,9 +9,16 @@ MAX_PIXELS = 2**25
 MIN_SIDE = 8
 """Shortest image side accepted, in pixels: one cell of the network."""
 
+_QUOTED = 80  # characters
+
 
 class ImageError(ValueError):
     """An image message that cannot be processed; the text says what was found and what was expected."""
+
+
+def quoted(text: str) -> str:
+    """Return a text of a message for an error: cut, because whoever sends it must not fill the log."""
+    return repr(text if len(text) <= _QUOTED else f"{text[:_QUOTED]}...")
 
 
 def check_size(width: int, height: int) -> None:

@@ -286,6 +286,7 @@ def test_refuses_bad_compressed_data(name: str) -> None:
         ({"encoding": ""}, "'' is unknown"),
         ({"encoding": "8UC2"}, "no luminance"),
         ({"encoding": "8UC0"}, "unknown"),
+        ({"encoding": "8UC" + "9" * 5000}, "unknown"),
         ({"width": 0}, "0 x 24 is too small"),
         ({"height": 0}, "40 x 0 is too small"),
         ({"width": 7, "step": 21}, "7 x 24 is too small"),
@@ -308,6 +309,21 @@ def test_refuses_malformed_images_and_says_what_was_expected(fields: dict[str, A
         images.check(message)
     with pytest.raises(ImageError, match=reason):
         to_array(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        renamed(image_message(RGB, "rgb8"), "z" * 2_000_000),
+        compressed_message(PNG, "z" * 2_000_000 + "compressedDepth"),
+        compressed_message(b"nothing", "z" * 2_000_000),
+    ],
+    ids=["encoding", "format of depth", "format of no image"],
+)
+def test_what_it_says_is_short_however_long_the_texts_of_a_message_are(message: Any) -> None:
+    with pytest.raises(ImageError, match=r"zzz\.\.\.'") as refusal:
+        images.check(message)
+    assert len(str(refusal.value)) < 200
 
 
 ENCODINGS = [*CASES, "16UC1", "32FC1", "64FC4", "8SC3", "16UC2", "", "rgb", "8UC", "bayer_rggb12"]

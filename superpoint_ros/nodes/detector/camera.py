@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile
+from rclpy.qos import HistoryPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from superpoint_ros.superpoint import Features
 
 # Images the middleware keeps. "latest" empties it at once, but for moments in which another callback keeps the
-# executor; "all" makes it wait for the model.
-_DEPTHS = {"latest": 10, "all": 100}
+# executor; "all" makes it wait for the model, however many come meanwhile.
+_DEPTH = 10
+_HISTORIES = {"latest": HistoryPolicy.KEEP_LAST, "all": HistoryPolicy.KEEP_ALL}
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +135,10 @@ class Camera:
 
     def subscribe(self) -> None:
         """Start to receive images."""
-        depth = _DEPTHS[self._parameters().frame_policy]
-        self.subscription = AdoptingSubscription(self._node, self._message_type, self._topic, self._receive, depth)
+        history = _HISTORIES[self._parameters().frame_policy]
+        self.subscription = AdoptingSubscription(
+            self._node, self._message_type, self._topic, self._receive, _DEPTH, history
+        )
         self.subscription.adopt()
 
     def unsubscribe(self) -> None:
@@ -164,7 +167,7 @@ class Camera:
         """Publish an (H, W, 3) RGB image."""
         self._overlay.publish(image_message(header, overlay, "rgb8"))
 
-    def drop_malformed(self, error: images.ImageError) -> None:
+    def drop_malformed(self, error: Exception) -> None:
         """Count and report an image that is none."""
         self.statistics.count("malformed")
         self.warn(f"image on {self.image_topic} dropped: {error}")
@@ -180,7 +183,7 @@ class Camera:
         self.statistics.received(seconds(message.header), now=self._node.get_clock().now().nanoseconds * 1e-9)
         try:
             images.check(message)
-        except images.ImageError as error:
+        except Exception as error:  # whatever a message makes the check raise: it must not end the node
             self.drop_malformed(error)
             return
         if not self._is_wanted(parameters):

@@ -12,6 +12,7 @@ from std_msgs.msg import Header
 from superpoint_ros import images
 
 from ..messages.images import TRANSPORTS
+from ..reporting.rare_warnings import RareWarnings
 from ..topics.subscription import AdoptingSubscription
 
 _CAPACITY = 10  # images that wait for their keypoints
@@ -33,6 +34,7 @@ class Background:
 
     def __init__(self, node: Node, camera: str, image_transport: str) -> None:
         self._node = node
+        self._warn = RareWarnings(node)
         topic, self._message_type = TRANSPORTS[image_transport]
         self._topic = f"{camera}/{topic}"
         self._subscription: AdoptingSubscription[Any] | None = None
@@ -59,15 +61,20 @@ class Background:
                 image = images.to_array(message)
                 if image.shape[1::-1] == size:
                     return image
-            except images.ImageError:
-                pass  # who detects keypoints in it says so
+            except Exception as error:
+                self._refuse(error)
         return np.zeros((size[1], size[0]), np.uint8)
 
     def _receive(self, message: Any) -> None:
         try:
             images.check(message)
-        except images.ImageError:
+        except Exception as error:
+            self._refuse(error)
             return
         self._images[message.header.stamp.sec, message.header.stamp.nanosec] = message
         if len(self._images) > _CAPACITY:
             del self._images[next(iter(self._images))]
+
+    def _refuse(self, error: Exception) -> None:
+        """Report an image that cannot be drawn on; whatever its message made the check raise, the node goes on."""
+        self._warn(f"image on {self._node.resolve_topic_name(self._topic)} is not drawn on: {error}")
