@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import HistoryPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from superpoint_ros.superpoint import Features
 
 # Images the middleware keeps. "latest" empties it at once, but for moments in which another callback keeps the
-# executor; "all" makes it wait for the model, however many come meanwhile.
-_DEPTH = 10
-_HISTORIES = {"latest": HistoryPolicy.KEEP_LAST, "all": HistoryPolicy.KEEP_ALL}
+# executor; "all" makes it wait for the model.
+_DEPTHS = {"latest": 10, "all": 100}
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +134,8 @@ class Camera:
 
     def subscribe(self) -> None:
         """Start to receive images."""
-        history = _HISTORIES[self._parameters().frame_policy]
-        self.subscription = AdoptingSubscription(
-            self._node, self._message_type, self._topic, self._receive, _DEPTH, history
-        )
+        depth = _DEPTHS[self._parameters().frame_policy]
+        self.subscription = AdoptingSubscription(self._node, self._message_type, self._topic, self._receive, depth)
         self.subscription.adopt()
 
     def unsubscribe(self) -> None:
