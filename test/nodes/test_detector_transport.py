@@ -13,8 +13,10 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_testing import Connection, NodeProcess, Probe, counts, image_message, latest_status, settled, textured_image
+from rclpy.qos import HistoryPolicy, QoSProfile
 from rclpy.time import Time
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
+from superpoint_ros.msg import KeypointArray
 
 CAMERAS = ["fast", "slow", "shy", "late", "odd"]
 # Large images, little computing, and a queue for pauses of a busy machine: the transport is what is tested.
@@ -118,3 +120,21 @@ def test_policy_all_processes_every_image_in_order(start_node: Callable[..., Nod
         if number % 30 == 29:
             probe.wait_until(lambda: len(camera.keypoints) == len(stamps), f"{len(stamps)} results")
     assert [result.header.stamp.nanosec for result in camera.keypoints] == stamps
+
+
+def test_policy_all_keeps_images_while_the_model_is_busy(start_node: Callable[..., NodeProcess], probe: Probe) -> None:
+    parameters = {**MODEL, "resize": 0, "threads": 1, "max_keypoints": 10, "cameras": ["burst"]}
+    start_node("detector", parameters, "-r", "__node:=retentive")
+    keypoints = probe.collect(KeypointArray, "burst/keypoints", 1000)
+    Connection(probe, "burst")
+    probe.wait_until(lambda: keypoints, "keypoints")
+    sender = probe.create_publisher(Image, "burst/image_raw", QoSProfile(history=HistoryPolicy.KEEP_ALL, depth=1))
+    probe.wait_until(lambda: sender.get_subscription_count() > 0, "the detector to listen")
+    del keypoints[:]
+    message = image_message(textured_image(120, 160), "rgb8")
+    stamps = list(range(1, 401))  # many times faster than the model: nearly all of them wait
+    for stamp in stamps:
+        message.header.stamp.nanosec = stamp
+        sender.publish(message)
+    probe.wait_until(lambda: len(keypoints) == len(stamps), "all results")
+    assert [result.header.stamp.nanosec for result in keypoints] == stamps

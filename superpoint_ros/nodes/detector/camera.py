@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile
+from rclpy.qos import HistoryPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from superpoint_ros.superpoint import Features
 
 # Images the middleware keeps. "latest" empties it at once, but for moments in which another callback keeps the
-# executor; "all" makes it wait for the model.
-_DEPTHS = {"latest": 10, "all": 100}
+# executor; "all" makes it wait for the model, however many come meanwhile.
+_DEPTH = 10
+_HISTORIES = {"latest": HistoryPolicy.KEEP_LAST, "all": HistoryPolicy.KEEP_ALL}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +126,8 @@ class Camera:
         self._overlay = node.create_lifecycle_publisher(
             Image, f"{name}/keypoints_image", QoSProfile(depth=1), qos_overriding_options=overridable()
         )
-        self.calibration = Calibration(node, self.image_topic, on_size)
+        self._on_size = on_size
+        self.calibration = Calibration(node, self.image_topic, self._expect_size)
 
     @property
     def overlay_is_watched(self) -> bool:
@@ -134,8 +136,10 @@ class Camera:
 
     def subscribe(self) -> None:
         """Start to receive images."""
-        depth = _DEPTHS[self._parameters().frame_policy]
-        self.subscription = AdoptingSubscription(self._node, self._message_type, self._topic, self._receive, depth)
+        history = _HISTORIES[self._parameters().frame_policy]
+        self.subscription = AdoptingSubscription(
+            self._node, self._message_type, self._topic, self._receive, _DEPTH, history
+        )
         self.subscription.adopt()
 
     def unsubscribe(self) -> None:
@@ -179,7 +183,7 @@ class Camera:
         parameters, arrival = self._parameters(), time.monotonic()
         self.statistics.received(seconds(message.header), now=self._node.get_clock().now().nanoseconds * 1e-9)
         try:
-            images.check(message)
+            _check(message, parameters.max_pixels)
         except Exception as error:  # whatever a message makes the check raise: it must not end the node
             self.drop_malformed(error)
             return
@@ -188,9 +192,22 @@ class Camera:
         else:
             self._offer(Frame(self, message, arrival, parameters, self.mask))
 
+    def _expect_size(self, size: tuple[int, int]) -> None:
+        if size[0] * size[1] <= self._parameters().max_pixels:  # others would be dropped
+            self._on_size(size)
+
     def _is_wanted(self, parameters: DetectorParameters) -> bool:
         return (
             parameters.process_without_subscribers
             or self._keypoints.get_subscription_count() > 0
             or self.overlay_is_watched
+        )
+
+
+def _check(message: Image | CompressedImage, max_pixels: int) -> None:
+    """Raise an exception, `ImageError` where the message is known to be bad, unless it is an image to process."""
+    width, height = images.check(message)
+    if width * height > max_pixels:
+        raise images.ImageError(
+            f"size {width} x {height} is too large; expected at most {max_pixels} pixels in all, by the parameter max_pixels"
         )

@@ -67,8 +67,8 @@ class DetectorParameters(NodeParameters):
     )
     frame_policy: Literal["latest", "all"] = parameter(
         "latest",
-        "latest processes the newest image of each camera and drops older ones; all processes every image alone and in "
-        "order, for bags and evaluation.",
+        "latest processes the newest image of each camera and drops older ones; all processes every image that arrives "
+        "alone and in order, for bags and evaluation: those that wait take memory.",
         choices=("latest", "all"),
     )
     max_batch_size: int = parameter(
@@ -114,6 +114,14 @@ class DetectorParameters(NodeParameters):
         maximum=4096,
         accepts=lambda length: length == 0 or length >= 16,
         constraint="0, or an integer in [16, 4096]",
+        live=True,
+    )
+    max_pixels: int = parameter(
+        2**23,
+        "Pixels that an image may have; larger ones are dropped as malformed, before anything is decoded. The network "
+        "takes hundreds of bytes of memory for each pixel.",
+        minimum=1024,
+        maximum=2**25,
         live=True,
     )
     subpixel: Literal["none", "quadratic", "soft_argmax"] = parameter(

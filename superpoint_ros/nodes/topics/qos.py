@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 _POLICIES = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
@@ -32,10 +32,13 @@ def overridable(look: Callable[[QoSProfile], None] = lambda qos: None) -> QoSOve
     return QoSOverridingOptions(_POLICIES, callback=callback)
 
 
-def adopting(depth: int) -> QoSProfile:
+def adopting(depth: int, history: HistoryPolicy = HistoryPolicy.KEEP_LAST) -> QoSProfile:
     """Return a profile that leaves reliability and durability open; parameters show them as ``best_available``."""
     return QoSProfile(
-        depth=depth, reliability=ReliabilityPolicy.BEST_AVAILABLE, durability=DurabilityPolicy.BEST_AVAILABLE
+        depth=depth,
+        history=history,
+        reliability=ReliabilityPolicy.BEST_AVAILABLE,
+        durability=DurabilityPolicy.BEST_AVAILABLE,
     )
 
 

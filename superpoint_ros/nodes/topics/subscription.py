@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import HistoryPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 
 from . import qos
@@ -33,6 +33,8 @@ class AdoptingSubscription(Generic[ImageMessage]):
         Takes a message.
     depth : int
         Messages the middleware keeps while the executor is busy.
+    history : HistoryPolicy
+        Keep all: it keeps as many as its own limits allow, whatever the depth.
 
     Attributes
     ----------
@@ -52,6 +54,7 @@ class AdoptingSubscription(Generic[ImageMessage]):
         topic: str,
         callback: Callable[[ImageMessage], None],
         depth: int,
+        history: HistoryPolicy = HistoryPolicy.KEEP_LAST,
     ) -> None:
         self._node = node
         self._message_type = message_type
@@ -59,6 +62,7 @@ class AdoptingSubscription(Generic[ImageMessage]):
         self._full_topic = node.resolve_topic_name(topic)
         self._callback = callback
         self._depth = depth
+        self._history = history
         self._followed = ""
         self.mismatch = ""
         self._subscribe(())
@@ -117,7 +121,7 @@ class AdoptingSubscription(Generic[ImageMessage]):
                 self._message_type,
                 self._topic,
                 self._callback,
-                qos.adopting(self._depth),
+                qos.adopting(self._depth, self._history),
                 event_callbacks=silent,
                 qos_overriding_options=qos.overridable(adopt),
             )
