@@ -56,9 +56,10 @@ def estimate_homography(
     Raises
     ------
     ValueError
-        If the points do not come in pairs.
+        If the points do not come in pairs, or `max_error` is not a positive number.
     """
     source, target = as_point_pairs(points0, points1)
+    check_max_error(max_error)
     if len(source) < 4:
         return None
     # On warped photographs USAC_ACCURATE beats USAC_MAGSAC and plain RANSAC for SIFT, ORB and AKAZE alike.
@@ -88,6 +89,12 @@ def corner_error(estimated: ArrayLike, true: ArrayLike, width: int, height: int)
     right, bottom = width - 1.0, height - 1.0
     corners = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]])
     return float(np.linalg.norm(warp_points(corners, estimated) - warp_points(corners, true), axis=1).mean())
+
+
+def check_max_error(max_error: float) -> None:
+    """Raise ``ValueError`` unless it is a positive number."""
+    if not 0 < max_error < np.inf:
+        raise ValueError(f"max_error must be a positive number, got {max_error}")
 
 
 def as_point_pairs(points0: ArrayLike, points1: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

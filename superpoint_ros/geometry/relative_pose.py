@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .homography import as_point_pairs
+from .homography import as_point_pairs, check_max_error
 from .pose import angle_between
 
 
@@ -87,9 +87,10 @@ def estimate_relative_pose(
     Raises
     ------
     ValueError
-        If the points do not come in pairs.
+        If the points do not come in pairs, or `max_error` is not a positive number.
     """
     source, target = as_point_pairs(points0, points1)
+    check_max_error(max_error)
     if len(source) < 5:
         return None
     # On simulated views with noise, USAC_ACCURATE has a third of the error of USAC_MAGSAC or of plain RANSAC.

@@ -75,5 +75,9 @@ def check_fit(descriptors0: Any, descriptors1: Any, candidates: Any, dtypes: tup
         if descriptors0.shape[1] != descriptors1.shape[1]:
             sizes = f"{descriptors0.shape[1]} and {descriptors1.shape[1]}"
             raise ValueError(f"descriptors must be of one size, got {sizes}")
+        if descriptors0.shape[1] == 0:
+            raise ValueError("descriptors must have numbers to compare, got size 0")
     if candidates is not None and tuple(candidates.shape) != shape:
         raise ValueError(f"candidates must have the shape {shape}, got {tuple(candidates.shape)}")
+    if candidates is not None and str(candidates.dtype).removeprefix("torch.") != "bool":
+        raise ValueError(f"candidates must be bool, got {candidates.dtype}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     picture = arguments.overlay
     if picture:
         require_picture_name(picture)
-    if arguments.max_error <= 0:
-        raise ValueError(f"--max-error must be greater than 0, got {arguments.max_error:g}")
+    if not 0 < arguments.max_error < math.inf:
+        raise ValueError(f"--max-error must be a number greater than 0, got {arguments.max_error:g}")
     names = ("max_ratio", "max_distance", "estimate", "max_error")
     options = MatchOptions(**{name: getattr(arguments, name) for name in names})
     first, second = map(read_image, arguments.images)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from superpoint_ros.geometry import corner_error, estimate_homography, warp_points
+from superpoint_ros.geometry import corner_error, estimate_homography, estimate_relative_pose, warp_points
 
 WIDTH, HEIGHT = 320, 240
 
@@ -124,3 +126,11 @@ def test_points_that_are_no_pairs_are_refused(points0: np.ndarray, points1: np.n
 def test_corner_error_by_hand(estimated: np.ndarray, expected: float) -> None:
     error = corner_error(estimated, np.eye(3), WIDTH, HEIGHT)
     assert error == pytest.approx(expected) or (np.isinf(expected) and not np.isfinite(error))
+
+
+@pytest.mark.parametrize("max_error", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("estimate", [estimate_homography, estimate_relative_pose])
+def test_an_impossible_error_is_refused(estimate: Callable[..., object], max_error: float) -> None:
+    points = np.random.default_rng(0).uniform(size=(20, 2))
+    with pytest.raises(ValueError, match="max_error must be a positive number"):
+        estimate(points, points, max_error=max_error)

@@ -81,7 +81,7 @@ class MatchStream(ABC):
     keypoint_topics : list of str
         Full names, after remapping.
     statistics : StreamStatistics
-        Of the keypoint messages of the first camera.
+        Of the keypoint messages of the first camera; what is malformed or fails, of both.
     last_match : FrameMatch or None
         The newest result.
     """
@@ -200,7 +200,7 @@ class MatchStream(ABC):
             self._fail(str(error))
             return
         except ValueError as error:
-            self._count(side, "malformed")
+            self.statistics.count("malformed")
             self._warn(f"message on {self.keypoint_topics[side]} dropped: {error}")
             return
         try:
@@ -274,10 +274,6 @@ class MatchStream(ABC):
 
     def _count_arrival(self, header: Header) -> None:
         self.statistics.received(seconds(header), now=self._node.get_clock().now().nanoseconds * 1e-9)
-
-    def _count(self, side: int, event: Any) -> None:
-        if side == 0:
-            self.statistics.count(event)
 
     def _fail(self, reason: str) -> None:
         self.statistics.failed(reason)

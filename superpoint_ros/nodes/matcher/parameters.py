@@ -95,7 +95,8 @@ class MatcherParameters(NodeParameters):
     )
     keyframe_overlap: float = parameter(
         0.3,
-        "A frame becomes the next key frame when fewer than this share of the key frame's keypoints are found in it.",
+        "A frame becomes the next key frame when fewer than this share of the key frame's keypoints are found in it: "
+        "inliers of what is estimated, or, if nothing is, matches nearer than 0.9.",
         minimum=0.0,
         maximum=1.0,
         live=True,

@@ -15,6 +15,7 @@ from ..messages.stamps import nanoseconds
 from .match_stream import Frame, MatchStream
 from .parameters import MatcherParameters
 
+_ALIKE = 0.9  # distance of descriptors of one point, rarely reached; that of mutual neighbours by chance, rarely less
 _TRUSTED_SHARE = 0.5  # of inliers among the matches, from which a homography predicts the next frame
 
 
@@ -62,7 +63,7 @@ class TemporalStream(MatchStream):
         self._adapt_trails(reference)
         trails = self._trails.into(keypoints, indices)
         self._show(frame, trails, result)
-        if self._becomes_reference(reference, frame, len(indices)):
+        if self._becomes_reference(reference, frame, result):
             self._reference, self._trails = frame, trails
         else:
             self._trails = self._trails.seen(keypoints, indices)
@@ -90,7 +91,10 @@ class TemporalStream(MatchStream):
     def _is_consecutive(self) -> bool:
         return self._parameters().mode == "consecutive"
 
-    def _becomes_reference(self, reference: Frame, frame: Frame, found: int) -> bool:
+    def _becomes_reference(self, reference: Frame, frame: Frame, result: FrameMatch) -> bool:
         if len(frame.view.keypoints) == 0:
             return False
-        return self._is_consecutive or found < self._parameters().keyframe_overlap * len(reference.view.keypoints)
+        # Without an estimate, a third of all keypoints have a mutual neighbour in any picture.
+        found = result.matches.distances <= _ALIKE if result.kind == "none" else result.inliers
+        least = self._parameters().keyframe_overlap * len(reference.view.keypoints)
+        return self._is_consecutive or bool(found.sum() < least)
