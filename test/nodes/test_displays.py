@@ -41,8 +41,10 @@ def shown_by_rviz(name: str) -> set[tuple[str, str]]:
 
 
 def shown_by_foxglove() -> set[tuple[str, str]]:
-    """Return the topics of images and calibrations with their types."""
+    """Return the topics of images and calibrations with their types; those of the scene are rviz's, too."""
     panels = json.loads((CONFIG / "odometry.foxglove.json").read_text())["configById"].values()
+    scene = {topic for panel in panels for topic in panel.get("topics", {})}
+    assert scene and scene <= {topic for topic, _ in shown_by_rviz("odometry")}
     modes = [panel["imageMode"] for panel in panels if panel.get("imageMode")]
     images = {(mode["imageTopic"], TYPES["Image"]) for mode in modes}
     return images | {(mode["calibrationTopic"], TYPES["CameraInfo"]) for mode in modes if "calibrationTopic" in mode}

@@ -26,6 +26,7 @@ try:
 except ImportError:  # not among the wheels
     tf2_ros = None
 
+FRAMES = 16
 LARGEST_ERROR = 0.05
 """Metres between estimated and true position, on a way of about half a metre."""
 
@@ -44,36 +45,31 @@ def _position(message):
     return pose_from_message(message).position
 
 
+def _fly(probe, start_node, cameras, poses, truth):
+    """Send a flight past the cameras; returns the odometry once it has published the last pose."""
+    odometry = start_node("odometry", {"cameras": cameras})
+    detector = start_node("detector", {"cameras": cameras, "frame_policy": "all", "max_keypoints": 500})
+    for name in cameras:
+        probe.wait_until(lambda name=name: probe.count_subscribers(f"{name}/image_raw") > 0, "the detector")
+        probe.wait_until(lambda name=name: probe.count_subscribers(f"{name}/keypoints") > 0, "the odometry")
+    flight = {"source": "room:stroll", "width": 320, "rate": 3.0, "encoding": "mono8", "max_frames": FRAMES}
+    player = start_node("camera_player", {**flight, "stereo": len(cameras) == 2, "wait_for_subscribers": 1})
+    probe.wait_until(lambda: player.process.poll() == 0, "the end of the flight")
+    probe.wait_until(lambda: poses and _stamp(poses[-1]) >= _stamp(truth[-1]), "the last pose")
+    assert detector.stop() == 0
+    return odometry
+
+
 def test_a_simulated_stereo_camera_is_followed(probe, start_node):
-    frames = 16
     poses = probe.collect(Odometry, "odometry")
     paths, clouds = probe.collect(Path, "path"), probe.collect(PointCloud2, "landmarks")
     truth = probe.collect(PoseStamped, "ground_truth/pose")
     reports = probe.collect(DiagnosticArray, "/diagnostics")
     transforms = tf2_ros.Buffer() if tf2_ros else None
     listener = tf2_ros.TransformListener(transforms, probe) if tf2_ros else None
-    cameras = ["left", "right"]
-    odometry = start_node("odometry", {"cameras": cameras})
-    start_node("detector", {"cameras": cameras, "frame_policy": "all", "max_keypoints": 500})
-    for name in cameras:
-        probe.wait_until(lambda name=name: probe.count_subscribers(f"{name}/image_raw") > 0, "the detector")
-        probe.wait_until(lambda name=name: probe.count_subscribers(f"{name}/keypoints") > 0, "the odometry")
-    player = start_node(
-        "camera_player",
-        {
-            "source": "room:stroll",
-            "stereo": True,
-            "width": 320,
-            "rate": 3.0,
-            "encoding": "mono8",
-            "max_frames": frames,
-            "wait_for_subscribers": 1,
-        },
-    )
-    probe.wait_until(lambda: player.process.poll() == 0, "the end of the flight")
+    odometry = _fly(probe, start_node, ["left", "right"], poses, truth)
     # Discovery may cost the first frames of either topic; odometry's origin is the first pose that it saw.
-    probe.wait_until(lambda: len(_pairs(poses, truth)) >= frames - 4, "the poses")
-    probe.wait_until(lambda: _stamp(poses[-1]) >= _stamp(truth[-1]), "the last pose")
+    probe.wait_until(lambda: len(_pairs(poses, truth)) >= FRAMES - 4, "the poses")
     pairs = _pairs(poses, truth)
     estimated, true = pairs[0]
     origin = estimated @ true.inverse()
@@ -95,6 +91,22 @@ def test_a_simulated_stereo_camera_is_followed(probe, start_node):
     )
     assert odometry.stop() == 0
     assert "Traceback" not in odometry.output
+
+
+def test_a_simulated_single_camera_is_followed_up_to_scale(probe, start_node):
+    poses, truth = probe.collect(Odometry, "odometry"), probe.collect(PoseStamped, "ground_truth/pose")
+    odometry = _fly(probe, start_node, ["camera"], poses, truth)
+    assert "new map (one camera" in odometry.output
+    assert np.diag(np.reshape(poses[0].pose.covariance, (6, 6))).min() >= 1e6, "an estimate, not the origin"
+    assert np.diag(np.reshape(poses[-1].pose.covariance, (6, 6))).max() < 1
+    pairs = _pairs(poses, truth)
+    assert len(pairs) >= FRAMES / 2
+    estimated, true = (np.array([pose.position for pose in each]) for each in zip(*pairs))
+    # Both begin at the same frame or at one a little later: compare the ways, which have one direction and one ratio.
+    estimated, true = estimated - estimated[0], true - true[0]
+    scale = (estimated * true).sum() / (estimated**2).sum()
+    assert np.linalg.norm(scale * estimated - true, axis=1).max() < LARGEST_ERROR
+    assert np.linalg.norm(true[-1]) > 3 * LARGEST_ERROR, "or standing still would pass"
 
 
 def _check_transform(probe, transforms, pose):

@@ -13,7 +13,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
-from superpoint_ros.geometry.pose import Pose, rotation_vector
+from superpoint_ros.geometry.pose import INITIAL_POSE, Pose, rotation_vector
 from superpoint_ros.odometry import Update
 
 from ..messages.poses import cloud_message, pose_message
@@ -96,10 +96,11 @@ class OdometryOutputs:
     def _covariance(self, pose: Pose, update: Update) -> npt.NDArray[np.float64]:
         """Return the covariance (6, 6) of x, y, z and rotation about the fixed axes of the odometry frame.
 
-        The first pose of all defines the frame; where a later map begins is a guess.
+        The pose that defines the frame is certain; where a single camera's first or any later map begins is not.
         """
         if update.covariance is None:
-            return _UNKNOWN_COVARIANCE if self._path else np.zeros((6, 6))
+            is_origin = not self._path and np.array_equal(pose.matrix, INITIAL_POSE.matrix)
+            return np.zeros((6, 6)) if is_origin else _UNKNOWN_COVARIANCE
         to_message = np.zeros((6, 6))
         to_message[:3, 3:] = np.eye(3)
         to_message[3:, :3] = pose.rotation
