@@ -25,25 +25,33 @@ def _python_example() -> str:
     return match[1]
 
 
-def test_python_example_runs_against_a_detector(start_node, tmp_path):
-    """The same image again and again: whatever the weights, the matches must not move."""
+def test_python_example_runs_against_a_detector(start_node, probe, tmp_path):
+    """The same image again and again: whatever the weights, the matches must not move.
+
+    The detector's parameters may change meanwhile.
+    """
     cv2.imwrite(str(tmp_path / "still.png"), textured_image(120, 160))
     (tmp_path / "motion.py").write_text(_python_example())
     start_node("detector", {"weights": "random"})
     start_node("camera_player", {"source": tmp_path / "still.png", "loop": True})
-    with (tmp_path / "log").open("w+") as log:
+    log_file = tmp_path / "log"
+    with log_file.open("w+") as log:
         consumer = subprocess.Popen([sys.executable, tmp_path / "motion.py"], stdout=log, stderr=log)
         try:
             report = None
             deadline = time.monotonic() + TIMEOUT
             while report is None and consumer.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.1)
-                report = re.search(r"(\d+) matches, median motion (.*) px", (tmp_path / "log").read_text())
-            assert report, (tmp_path / "log").read_text()
+                report = re.search(r"(\d+) matches, median motion (.*) px", log_file.read_text())
+            assert report, log_file.read_text()
             assert int(report[1]) > 10
             assert report[2] == "0.0"
+            assert probe.set_parameters("detector", descriptor_type="int8")[0].successful
+            probe.wait_until(lambda: "one type, got float32 and int8" in log_file.read_text(), "a line about it")
+            seen = log_file.read_text().count(" matches, ")
+            probe.wait_until(lambda: log_file.read_text().count(" matches, ") > seen, "matches of the new type")
             consumer.send_signal(signal.SIGINT)
             assert consumer.wait(TIMEOUT) == 0
-            assert "Traceback" not in (tmp_path / "log").read_text()
+            assert "Traceback" not in log_file.read_text()
         finally:
             consumer.kill()
