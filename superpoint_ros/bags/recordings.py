@@ -23,6 +23,7 @@ Message = tuple[Connection, int, bytes]
 
 STORAGES = {".mcap": "mcap", ".db3": "sqlite3"}
 _METADATA = "metadata.yaml"
+_COMPRESSED_FILE = ".zstd"
 
 
 class BagError(ValueError):
@@ -116,6 +117,8 @@ def _storage_files(path: Path, warnings: list[str]) -> list[Path]:
     if path.is_file():
         if path.suffix == ".bag":
             raise BagError(f"{path}: a ROS 1 bag; convert it first: rosbags-convert --src {path} --dst FOLDER")
+        if path.suffix == _COMPRESSED_FILE:
+            raise BagError(f"{path}: a compressed file of a bag; give its folder, or unpack it first: zstd -d {path}")
         if path.suffix not in STORAGES:
             raise BagError(f"{path}: not a bag; expected a rosbag2 folder, or an .mcap or .db3 file")
         return [path]
@@ -146,7 +149,7 @@ def _natural_order(file: Path) -> list[Any]:
 
 
 def _open(path: Path, files: list[Path], scratch: Path, warnings: list[str], stack: ExitStack) -> list[_Reader]:
-    if any(file.suffix == ".zstd" for file in files):  # compressed as whole files: rosbags unpacks complete bags
+    if any(file.suffix == _COMPRESSED_FILE for file in files):  # rosbags unpacks them, in complete bags
         try:
             return [stack.enter_context(Reader(path))]
         except Exception as error:  # storage, database, YAML and compression errors have no common base

@@ -426,6 +426,9 @@ def test_topics_that_would_share_a_name_get_longer_ones(tmp_path: Path) -> None:
     }
 
 
+FILES_THAT_ARE_NO_BAGS = {"text file": ".txt", "garbage": ".mcap", "ROS 1": ".bag", "compressed file": ".mcap.zstd"}
+
+
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
@@ -442,6 +445,7 @@ def test_topics_that_would_share_a_name_get_longer_ones(tmp_path: Path) -> None:
         ("text file", [], "expected a rosbag2 folder, or an .mcap or .db3 file"),
         ("garbage", [], "no messages can be read from it"),
         ("ROS 1", [], "a ROS 1 bag; convert it first"),
+        ("compressed file", [], "a compressed file of a bag; give its folder, or unpack it first: zstd -d"),
     ],
 )
 def test_what_cannot_be_done_is_refused(
@@ -454,8 +458,8 @@ def test_what_cannot_be_done_is_refused(
         out.mkdir()
     elif change == "empty folder":
         source.mkdir()
-    elif change in ("text file", "garbage", "ROS 1"):
-        source = source.with_suffix({"text file": ".txt", "garbage": ".mcap", "ROS 1": ".bag"}[change])
+    elif change in FILES_THAT_ARE_NO_BAGS:
+        source = source.with_suffix(FILES_THAT_ARE_NO_BAGS[change])
         source.write_text("no bag")
     existing = fingerprint(tmp_path)
     assert add_keypoints(source, out, *arguments) == 1
