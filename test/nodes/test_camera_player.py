@@ -180,6 +180,10 @@ def _calibration_of_another_size(folder):
             _calibration_of_another_size,
             "the calibration is for 32 x 24 pixels, the images of the source have 640 x 480",
         ),
+        (
+            lambda folder: {"source": "room", "stereo": True, "camera_info_url": folder / "eye.yaml"},
+            "camera_info_url is of one camera",
+        ),
         (lambda folder: {"rate": -1.0}, "rate must be"),
         (lambda folder: {"camera_name": "my camera"}, "camera_name must be"),
         (lambda folder: {"camera_name": "kamerä"}, "camera_name must be"),

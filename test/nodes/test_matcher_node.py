@@ -350,6 +350,9 @@ def test_bad_start_is_one_sentence(start_node: Callable[..., NodeProcess], probe
     node = start_node("matcher", {"max_ratio": 2.0})
     assert node.process.wait(TIMEOUT) == 1
     assert "max_ratio must be" in node.output and len(node.output.splitlines()) == 1
+    start_node("matcher", {"backend": "numpy", "device": "cuda:0"}, "-r", "__node:=torn").wait_for_output(
+        "cannot configure: device cuda:0: NumPy computes on the CPU"
+    )
     node = start_node("matcher", {"mode": "stereo"}, "-r", "__node:=lonely")
     node.wait_for_output("cannot configure: mode stereo needs two cameras, left and right, but cameras has 1")
     assert probe.state("lonely") == "unconfigured"

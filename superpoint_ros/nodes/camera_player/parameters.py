@@ -92,6 +92,8 @@ class CameraPlayerParameters:
 
     def open(self) -> Source:
         """Find the source; `SourceError` if there is none."""
+        if self.stereo and self.camera_info_url:
+            raise SourceError("camera_info_url is of one camera, but stereo plays two, which are calibrated")
         return open_source(
             self.source,
             rate=self.rate,

@@ -84,10 +84,12 @@ def _placement(settings: MatcherParameters) -> tuple[Place, str, str]:
     Raises
     ------
     ValueError
-        If PyTorch or the device is missing.
+        If PyTorch or the device is missing, or NumPy is to compute on a GPU.
     """
     is_installed = find_spec("torch") is not None
     if settings.backend == "numpy" or (settings.backend == "auto" and not is_installed):
+        if settings.device.startswith("cuda"):
+            raise ValueError(f"device {settings.device}: NumPy computes on the CPU; take backend torch")
         return lambda descriptors: descriptors, "numpy", "cpu"
     if not is_installed:
         raise ValueError("backend torch: PyTorch is not installed; install it or take numpy")
