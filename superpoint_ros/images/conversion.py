@@ -29,13 +29,18 @@ if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage, Image
 
 
-def check(message: Image | CompressedImage) -> None:
+def check(message: Image | CompressedImage) -> tuple[int, int]:
     """Check what can be checked without touching the pixels.
 
     Parameters
     ----------
     message : sensor_msgs.msg.Image or sensor_msgs.msg.CompressedImage
         As received. Of a compressed image the header is read; nothing is decompressed.
+
+    Returns
+    -------
+    (int, int)
+        Width and height in pixels.
 
     Raises
     ------
@@ -44,9 +49,9 @@ def check(message: Image | CompressedImage) -> None:
         length that does not fit the size, or not an image at all.
     """
     if _is_compressed(message):
-        open_compressed(message)
-    else:
-        check_layout(message)
+        return open_compressed(message).size
+    check_layout(message)
+    return message.width, message.height
 
 
 def to_array(message: Image | CompressedImage, value_range: ValueRange | None = None) -> UInt8Image:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import resource
 import time
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scripts/ros_env python -m pytest")
 
 from diagnostic_msgs.msg import DiagnosticArray
-from image_fuzzing import SOURCES, compressed_images, images, many_scans
+from image_fuzzing import SOURCES, compressed_images, images, many_scans, png
 from node_testing import (
     Connection,
     NodeProcess,
@@ -29,6 +31,7 @@ from node_testing import (
 )
 
 from superpoint_ros.images import MAX_PIXELS, MIN_SIDE, ImageError, check, to_array
+from superpoint_ros.nodes.detector.parameters import DetectorParameters
 
 MEMORY_LIMIT = 1 << 30
 """Bytes that the largest image accepted may cost at its worst: 2**25 pixels, some arrays of each."""
@@ -55,6 +58,12 @@ def fuzz(full: int, short: int) -> settings:
 
 def peak_memory() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def peak_of(process: psutil.Process) -> int:
+    """Return the most bytes that a process has held so far."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def converts(message: Any) -> bool:
@@ -182,6 +191,33 @@ def test_a_live_node_survives_and_answers_every_valid_image_in_between(
     grown = live.process.memory_info().rss - before
     print(f"{kind}: {camera.sent} images in {time.monotonic() - start:.0f} s, memory {grown / 2**20:+.0f} MiB")
     assert grown < MEMORY_LIMIT
+
+
+@pytest.mark.parametrize("kind", ["raw", "compressed"])
+def test_an_image_just_too_large_is_refused_at_the_defaults_and_takes_no_memory(
+    kind: str, start_node: Callable[..., NodeProcess], probe: Probe
+) -> None:
+    name, default = f"bombed_{kind}", DetectorParameters()
+    width, height = 4096, default.max_pixels // 4096 + 1
+    parameters = {**MODEL, "resize": default.resize, "cameras": [name], "image_transport": kind}
+    node = start_node("detector", parameters, "-r", f"__node:={name}")
+    if kind == "raw":
+        camera = Connection(probe, name, first=image_message(textured_image(48, 64), "rgb8"))
+        large = image_message(np.zeros((height, width), np.uint8), "mono8")
+    else:
+        camera = Connection(probe, name, "image_raw/compressed", first=compressed_message(SOURCES[1], "jpeg"))
+        large = compressed_message(
+            png(width, height, 8, 0, (b"IDAT", zlib.compress(bytes(height * (width + 1))))), "png"
+        )
+    assert converts(large)
+    live = LiveNode(node, probe, camera, name)
+    before = peak_of(live.process)
+    large.header.stamp = probe.next_stamp()
+    camera.publish(large)
+    node.wait_for_output(f"size {width} x {height} is too large; expected at most {default.max_pixels} pixels")
+    live.answer()
+    live.check_counts()
+    assert peak_of(live.process) - before < 10 * width * height
 
 
 def test_compressed_images_are_decoded_off_the_callback_thread(

@@ -56,6 +56,8 @@ BAD_VALUES = [
     ("resize", 15),
     ("resize", -1),
     ("resize", 4097),
+    ("max_pixels", 1023),
+    ("max_pixels", 2**25 + 1),
     ("subpixel", "cubic"),
     ("device", "gpu"),
     ("device", "cuda:"),

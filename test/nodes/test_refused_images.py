@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image as pillow
 
 pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scripts/ros_env python -m pytest")
 
 import rclpy
-from node_testing import Probe, image_message, textured_image
+from node_testing import Probe, compressed_message, image_message, textured_image
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from superpoint_ros import images
 from superpoint_ros.nodes.detector.camera import Camera, Frame
@@ -46,8 +50,8 @@ class Detector:
     def __init__(self, node: LifecycleNode, **parameters: Any) -> None:
         self.frames: list[Frame] = []
         self.sizes: list[tuple[int, int]] = []
-        settings = DetectorParameters(process_without_subscribers=True, **parameters)
-        self.camera = Camera(node, "camera", lambda: settings, self.frames.append, self.sizes.append)
+        self.settings = DetectorParameters(process_without_subscribers=True, **parameters)
+        self.camera = Camera(node, "camera", lambda: self.settings, self.frames.append, self.sizes.append)
         self.camera.subscribe()
 
     def has_accepted(self, message: Any) -> bool:
@@ -108,3 +112,47 @@ def test_whatever_a_message_makes_the_check_raise_costs_that_message_only(
     send("camera/image_raw", bad, good, until=lambda: receiver.has_accepted(good))
     assert not receiver.has_accepted(bad)
     assert "/camera/image_raw" in warnings[0] and "nobody expects this" in warnings[0]
+
+
+def png(width: int, height: int) -> CompressedImage:
+    buffer = io.BytesIO()
+    pillow.new("L", (width, height)).save(buffer, "PNG")
+    return compressed_message(buffer.getvalue(), "png")
+
+
+def mono(width: int, height: int) -> Image:
+    return image_message(np.zeros((height, width), np.uint8), "mono8")
+
+
+@pytest.mark.parametrize(
+    ("transport", "topic", "make"), [("raw", "image_raw", mono), ("compressed", "image_raw/compressed", png)]
+)
+def test_more_pixels_than_max_pixels_are_refused_by_name_and_exactly_as_many_are_not(
+    transport: str,
+    topic: str,
+    make: Callable[[int, int], Any],
+    node: LifecycleNode,
+    send: Callable[..., None],
+    warnings: list[str],
+) -> None:
+    detector = Detector(node, image_transport=transport, max_pixels=1024)
+    largest, too_large, larger = make(32, 32), make(41, 25), make(41, 25)
+    send(f"camera/{topic}", too_large, largest, until=lambda: detector.has_accepted(largest))
+    assert not detector.has_accepted(too_large)
+    assert detector.camera.statistics.snapshot().totals["malformed"] == 1
+    assert warnings == [
+        f"image on /camera/{topic} dropped: size 41 x 25 is too large; expected at most 1024 pixels "
+        "(parameter max_pixels)"
+    ]
+    detector.settings = replace(detector.settings, max_pixels=1025)
+    send(f"camera/{topic}", larger, until=lambda: detector.has_accepted(larger))
+
+
+@pytest.mark.parametrize(("size", "expected"), [((2**32 - 1, 2**32 - 1), []), ((41, 25), []), ((32, 32), [(32, 32)])])
+def test_a_camera_info_of_more_pixels_than_max_pixels_prepares_for_nothing(
+    size: tuple[int, int], expected: list[tuple[int, int]], node: LifecycleNode, send: Callable[..., None]
+) -> None:
+    detector = Detector(node, max_pixels=1024)
+    info = CameraInfo(width=size[0], height=size[1])
+    send("camera/camera_info", info, until=lambda: "not calibrated" in detector.camera.calibration.problem(None))
+    assert detector.sizes == expected

@@ -126,7 +126,8 @@ class Camera:
         self._overlay = node.create_lifecycle_publisher(
             Image, f"{name}/keypoints_image", QoSProfile(depth=1), qos_overriding_options=overridable()
         )
-        self.calibration = Calibration(node, self.image_topic, on_size)
+        self._on_size = on_size
+        self.calibration = Calibration(node, self.image_topic, self._expect_size)
 
     @property
     def overlay_is_watched(self) -> bool:
@@ -182,7 +183,7 @@ class Camera:
         parameters, arrival = self._parameters(), time.monotonic()
         self.statistics.received(seconds(message.header), now=self._node.get_clock().now().nanoseconds * 1e-9)
         try:
-            images.check(message)
+            _check(message, parameters.max_pixels)
         except Exception as error:  # whatever a message makes the check raise: it must not end the node
             self.drop_malformed(error)
             return
@@ -191,9 +192,22 @@ class Camera:
         else:
             self._offer(Frame(self, message, arrival, parameters, self.mask))
 
+    def _expect_size(self, size: tuple[int, int]) -> None:
+        if size[0] * size[1] <= self._parameters().max_pixels:  # others would be dropped
+            self._on_size(size)
+
     def _is_wanted(self, parameters: DetectorParameters) -> bool:
         return (
             parameters.process_without_subscribers
             or self._keypoints.get_subscription_count() > 0
             or self.overlay_is_watched
+        )
+
+
+def _check(message: Image | CompressedImage, max_pixels: int) -> None:
+    """Raise an exception, `ImageError` where the message is known to be bad, unless it is an image to process."""
+    width, height = images.check(message)
+    if width * height > max_pixels:
+        raise images.ImageError(
+            f"size {width} x {height} is too large; expected at most {max_pixels} pixels (parameter max_pixels)"
         )

@@ -116,6 +116,14 @@ class DetectorParameters(NodeParameters):
         constraint="0, or an integer in [16, 4096]",
         live=True,
     )
+    max_pixels: int = parameter(
+        2**23,
+        "Pixels that an image may have; larger ones are dropped as malformed, before anything is decoded. The network "
+        "takes hundreds of bytes of memory for each pixel.",
+        minimum=1024,
+        maximum=2**25,
+        live=True,
+    )
     subpixel: Literal["none", "quadratic", "soft_argmax"] = parameter(
         "soft_argmax",
         "Refinement of keypoint positions: none, the vertex of a parabola, or the mean weighted by score. The default "
