@@ -12,7 +12,7 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_testing import Connection, NodeProcess, Probe, image_message, latest_status, textured_image
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 from superpoint_ros.msg import KeypointArray
 
 from superpoint_ros.nodes.topics import qos
@@ -121,6 +121,31 @@ def test_takes_what_a_latched_publisher_has_already_sent(start_node: Callable[..
         keypoints = probe.collect(KeypointArray, "latched/keypoints", profile(RELIABLE, TRANSIENT_LOCAL))
     probe.wait_until(lambda: keypoints, "the keypoints of an image published before the detector started")
     assert keypoints[0].header.stamp == message.header.stamp
+
+
+@pytest.mark.parametrize(("reliability", "durability"), [(RELIABLE, TRANSIENT_LOCAL), (BEST_EFFORT, VOLATILE)])
+def test_takes_calibration_from_publishers_of_every_quality(
+    reliability: Any, durability: Any, start_node: Callable[..., NodeProcess], probe: Probe
+) -> None:
+    name = f"lens_{reliability.name}_{durability.name}".lower()
+    infos = probe.create_publisher(CameraInfo, f"{name}/camera_info", profile(reliability, durability))
+    info = CameraInfo(width=64, height=64, k=[50.0, 0.0, 32.0, 0.0, 50.0, 32.0, 0.0, 0.0, 1.0])
+    infos.publish(info)  # of a latched publisher once is enough
+    start_node("detector", {**MODEL, "cameras": [name], "publish_bearings": True}, "-r", f"__node:={name}")
+    camera = Connection(probe, name)
+
+    def has_bearings() -> bool:
+        if durability == VOLATILE:
+            infos.publish(info)
+        return len(camera.result(image_message(textured_image(64, 64), "rgb8")).bearings) > 0
+
+    probe.wait_until(has_bearings, "bearings")
+
+
+def test_what_calibration_asks_for_can_be_overridden(start_node: Callable[..., NodeProcess], probe: Probe) -> None:
+    node = start(start_node, "modest", camera_info__subscription__reliability="best_effort")
+    probe.create_publisher(CameraInfo, "modest/camera_info", profile(RELIABLE, VOLATILE))
+    node.wait_for_output("subscribed to /modest/camera_info as best effort, volatile (offered: reliable, volatile)")
 
 
 @pytest.mark.parametrize(

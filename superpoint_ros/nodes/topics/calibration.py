@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 
 from superpoint_ros.geometry import CameraModel
 
+from .subscription import AdoptingSubscription
+
+_WATCH_PERIOD = 0.5  # seconds
+
 
 class Calibration:
-    """Listens to the CameraInfo of an image topic.
+    """Listens to the CameraInfo of an image topic, with the quality of service that its publishers offer.
 
     Parameters
     ----------
@@ -32,12 +37,14 @@ class Calibration:
         self._model: CameraModel | None = None
         self._topic = f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
         self._problem = f"no camera_info on {self._topic} yet"
-        any_publisher = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._subscription = node.create_subscription(CameraInfo, self._topic, self._receive, any_publisher)
+        self._subscription = AdoptingSubscription(node, CameraInfo, self._topic, self._receive, depth=1)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        self._watch = node.create_timer(_WATCH_PERIOD, self._subscription.adopt, clock=steady)
 
     def destroy(self) -> None:
         """Unsubscribe."""
-        self._node.destroy_subscription(self._subscription)
+        self._node.destroy_timer(self._watch)
+        self._subscription.destroy()
 
     def model_for(self, size: tuple[int, int]) -> CameraModel | None:
         """Return the calibration for images of (width, height) pixels; None if it is not known."""
@@ -48,7 +55,7 @@ class Calibration:
         """Return why there is no calibration for images of (width, height) pixels; empty if there is."""
         model = self._model
         if model is None or size is None or model.image_size == size:
-            return self._problem
+            return self._problem and (self._subscription.mismatch or self._problem)
         return (
             f"camera_info on {self._topic} is for {model.image_size[0]} x {model.image_size[1]} pixels, the images "
             f"have {size[0]} x {size[1]}"

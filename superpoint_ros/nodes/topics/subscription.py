@@ -1,4 +1,4 @@
-"""An image subscription that adopts the quality of service its publishers offer, which come and go."""
+"""A subscription that adopts the quality of service its publishers offer, which come and go."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Generic, TypeVar
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from . import qos
 
-ImageMessage = TypeVar("ImageMessage", Image, CompressedImage)
+Message = TypeVar("Message", Image, CompressedImage, CameraInfo)
 
 
-class AdoptingSubscription(Generic[ImageMessage]):
+class AdoptingSubscription(Generic[Message]):
     """Subscribes at once and again whenever `adopt` finds that the publishers offer something else.
 
     Parameters ``qos_overrides.<topic>.subscription.<policy>`` of the node win over what is offered.
@@ -26,7 +26,7 @@ class AdoptingSubscription(Generic[ImageMessage]):
     node : rclpy.node.Node
         Subscribes and logs.
     message_type : type
-        Image or CompressedImage.
+        Image, CompressedImage or CameraInfo.
     topic : str
         May be relative; remappings apply.
     callback : callable
@@ -50,9 +50,9 @@ class AdoptingSubscription(Generic[ImageMessage]):
     def __init__(
         self,
         node: Node,
-        message_type: type[ImageMessage],
+        message_type: type[Message],
         topic: str,
-        callback: Callable[[ImageMessage], None],
+        callback: Callable[[Message], None],
         depth: int,
         history: HistoryPolicy = HistoryPolicy.KEEP_LAST,
     ) -> None:
