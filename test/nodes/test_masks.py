@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +42,28 @@ def test_each_camera_can_have_its_own(tmp_path: Path) -> None:
     assert load_masks("", ["rear"]) == {}
 
 
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "BMP", "PPM", "GIF", "WEBP"])
+def test_the_usual_formats_will_do_whatever_the_name(format: str, tmp_path: Path) -> None:
+    pillow.fromarray(LEFT).save(tmp_path / "mask", format)
+    assert load_masks(f"{tmp_path}/mask", ["camera"])["camera"][:, :7].all()
+
+
+def test_no_program_is_run_for_a_mask_in_postscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interpreter, witness = tmp_path / "gs", tmp_path / "witness"
+    interpreter.write_text(f"#!/bin/sh\ntouch {witness}\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # as if it had not been looked for yet
+    (tmp_path / "mask.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 12\n%%EndComments\nshow\n")
+    with pytest.raises(MaskError, match=f"{tmp_path}/mask.png cannot be read as an image"):
+        load_masks(f"{tmp_path}/mask.png", ["camera"])
+    assert not witness.exists()
+
+
 def test_what_is_no_mask_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("black")
-    for name in ("text.png", "missing.png", ""):
+    os.mkfifo(tmp_path / "pipe.png")  # nobody ever writes into it
+    for name in ("text.png", "missing.png", "pipe.png", ""):
         with pytest.raises(MaskError, match=str(tmp_path / name)):
             load_masks(str(tmp_path / name), ["camera"])
     with pytest.raises(MaskError, match="mask of rear has 16 x 12 pixels, its images have 640 x 480"):

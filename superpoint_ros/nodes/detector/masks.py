@@ -16,6 +16,9 @@ Mask: TypeAlias = npt.NDArray[np.uint8]
 """(H, W); keypoints are allowed where it is not zero."""
 
 
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "GIF", "WEBP")  # not EPS, for which Pillow runs a program
+
+
 class MaskError(ValueError):
     """A mask that cannot be used; the text names the file and says why."""
 
@@ -39,7 +42,7 @@ def load_masks(path: str, cameras: Sequence[str]) -> dict[str, Mask]:
     Raises
     ------
     MaskError
-        If a file is no image.
+        If a file is no image, or not of a usual format.
     """
     if not path:
         return {}
@@ -59,7 +62,10 @@ def check_size(mask: Mask, image_size: tuple[int, int], camera: str) -> None:
 
 def _load(path: str) -> Mask:
     try:
-        with pillow.open(Path(path).expanduser()) as image:
+        file = Path(path).expanduser()
+        if file.exists() and not file.is_file():  # who opens a pipe may wait for ever
+            raise MaskError(f"mask {path} is not a regular file")
+        with pillow.open(file, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise MaskError(f"mask {path} has {image.width} x {image.height} pixels; expected at most {MAX_PIXELS}")
             pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
