@@ -108,6 +108,8 @@ def _job(
         "only-keypoints": arguments.only_keypoints,
         "descriptor-type": arguments.descriptor_type,
         "model": extractor.model_name,
+        "device": extractor.device.partition(":")[0],  # GPUs are interchangeable
+        "backend": extractor.backend,
         "precision": extractor.precision,
         "options": asdict(extractor.options),
     }

@@ -30,6 +30,7 @@ from rosbags.rosbag2.metadata import parse_qos
 
 from superpoint_ros.__main__ import main
 from superpoint_ros.bags.messages import DETECTOR_QOS, make_typestore
+from superpoint_ros.bags.resumable import ResumableBag
 from superpoint_ros.geometry import match_descriptors
 from superpoint_ros.superpoint import SuperPointExtractor
 
@@ -296,14 +297,35 @@ def test_a_run_killed_before_the_last_renaming_loses_nothing(source: Path, tmp_p
     assert content(out) == written
 
 
-def test_a_run_with_other_options_does_not_continue(source: Path, tmp_path: Path, capsys) -> None:
-    partial = tmp_path / "out.partial"
-    partial.mkdir()
-    (partial / "job.json").write_text(json.dumps({"model": "another", "matches": False}))
-    assert add_keypoints(source, tmp_path / "out") == 1
-    error = capsys.readouterr().err
-    assert "was begun with other" in error and "model" in error
-    assert [entry.name for entry in partial.iterdir()] == ["job.json"]
+@pytest.fixture
+def begun(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a bag with two finished files, and a third that was interrupted."""
+
+    def interrupted(bag: ResumableBag) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableBag, "finish", interrupted)
+        assert add_keypoints(source, tmp_path / "out", "--split", 5, "--batch", 1) == 130
+    return tmp_path / "out.partial"
+
+
+@pytest.mark.parametrize("difference", ["model", "device", "backend", "precision"])
+def test_a_run_with_other_options_does_not_continue(source: Path, begun: Path, capsys, difference: str) -> None:
+    job = json.loads((begun / "job.json").read_text())
+    (begun / "job.json").write_text(json.dumps({**job, difference: "another"}))
+    before = fingerprint(begun)
+    assert add_keypoints(source, begun.with_suffix("")) == 1
+    assert f"was begun with other {difference};" in capsys.readouterr().err
+    assert fingerprint(begun) == before
+
+
+def test_a_run_may_continue_with_other_files_batches_and_threads(source: Path, begun: Path, augmented: Path) -> None:
+    out = begun.with_suffix("")
+    assert add_keypoints(source, out, "--split", 1, "--batch", 2, "--threads", 1) == 0
+    assert len(list(out.glob("out_*"))) == 3
+    expected = [message[:2] for message in content(augmented) if not message[0].endswith("/matches")]
+    assert [message[:2] for message in content(out)] == expected
 
 
 def test_a_cut_off_recording_gives_what_it_holds(storage: str, tmp_path: Path, capsys) -> None:
