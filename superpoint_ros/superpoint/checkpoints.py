@@ -203,6 +203,8 @@ def _read_config(path: Path, kind: type[_Config]) -> _Config:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(path, f"cannot be read as JSON ({error})") from error
+    except RecursionError as error:
+        raise CheckpointError(path, "cannot be read as JSON (too deeply nested)") from error
     if not isinstance(content, dict):
         raise CheckpointError(path, f"must hold a JSON object, got {type(content).__name__}")
     values = {field.name: content[field.name] for field in fields(kind) if field.name in content}
