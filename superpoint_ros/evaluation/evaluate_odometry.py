@@ -53,16 +53,31 @@ def add_odometry_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def odometry_sequences(args: argparse.Namespace) -> list[Sequence]:
-    """Open everything that ``--dataset`` names; raises ``ValueError`` if evo is missing or a folder is malformed."""
+    """Open everything that ``--dataset`` names.
+
+    Raises
+    ------
+    ValueError
+        If evo is missing, a folder is malformed, or two sequences would share a name, and so their results.
+    """
     check_evo()
-    sequences: list[Sequence] = []
-    for name in args.dataset:
-        if name == "simulated":
-            size = args.width, round(args.width * 3 / 4)
-            sequences += simulated_sequences(args.flights, args.seconds, size, args.seed)
-        else:
-            sequences.append(open_sequence(Path(name)))
-    return sequences
+    opened = [(place, sequence) for place in args.dataset for sequence in _open(place, args)]
+    places: dict[str, str] = {}
+    for place, sequence in opened:
+        if sequence.name in places:
+            raise ValueError(
+                f"--dataset: {places[sequence.name]} and {place} both have a sequence {sequence.name!r}, and results "
+                "go by this name; rename a folder, or evaluate each into another --output"
+            )
+        places[sequence.name] = place
+    return [sequence for _, sequence in opened]
+
+
+def _open(place: str, args: argparse.Namespace) -> list[Sequence]:
+    if place != "simulated":
+        return [open_sequence(Path(place))]
+    size = args.width, round(args.width * 3 / 4)
+    return simulated_sequences(args.flights, args.seconds, size, args.seed)
 
 
 def evaluate_odometry(args: argparse.Namespace, sequences: list[Sequence], detectors: list[Detector]) -> None:

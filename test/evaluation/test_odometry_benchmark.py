@@ -133,6 +133,20 @@ def test_the_command_writes_tables_and_trajectories(flight: Sequence, tmp_path: 
 
 
 @needs_evo
+@pytest.mark.parametrize("other", ["elsewhere/slow", "simulated"])
+def test_sequences_of_one_name_are_refused(
+    other: str, flight: Sequence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in ("here/slow", "elsewhere/slow"):
+        write_tum_layout(Path(place), flight)
+    command = ["evaluate", "odometry", "--dataset", "here/slow", other, "--flights", "slow", "--seconds", "0.2"]
+    assert main([*command, "--width", "160", "--detectors", "orb", "--output", "out"]) == 1
+    assert f"--dataset: here/slow and {other} both have a sequence 'slow'" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+@needs_evo
 def test_runs_differ_and_those_that_are_finished_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["evaluate", "odometry", "--flights", "crowded", "--seconds", "0.3", "--width", "160", "--resume"]
     command += ["--modes", "stereo", "--detectors", "orb", "--output", str(tmp_path)]
