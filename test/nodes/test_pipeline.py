@@ -15,6 +15,7 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 
 from node_testing import image_message, textured_image
 
+from superpoint_ros.images import ImageError
 from superpoint_ros.nodes.detector.camera import Frame
 from superpoint_ros.nodes.detector.model_loading import load_extractor
 from superpoint_ros.nodes.detector.parameters import DetectorParameters
@@ -47,6 +48,30 @@ def test_warm_up_runs_the_numbers_of_images_that_may_come_together(backend, max_
     pipeline = Pipeline(extractor, False, lambda error: None)
     pipeline.warm_up((64, 48), DetectorParameters(cameras=("left", "right", "rear")))
     assert extractor.batches == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "resize", "expected"),
+    [
+        ((640, 480), 0, [1, 2, 3]),
+        ((1920, 1080), 0, [1]),
+        ((3840, 2160), 0, []),
+        ((3840, 2160), 320, [1, 2, 3, 4]),
+    ],
+)
+def test_warm_up_on_a_cpu_ends_before_it_takes_long(size, resize, expected) -> None:
+    extractor = Recorder(random_checkpoint(SMALL), "cpu", "torch", "fp32", max_batch_size=8)
+    extractor.batches = []
+    pipeline = Pipeline(extractor, False, lambda error: None)
+    pipeline.warm_up(size, DetectorParameters(cameras=("front", "left", "right", "rear"), resize=resize))
+    assert extractor.batches == expected
+
+
+@pytest.mark.parametrize("size", [(5, 5), (16385, 16), (2**32 - 1, 2**32 - 1)])
+def test_warm_up_refuses_sizes_that_images_cannot_have(size) -> None:
+    extractor = Recorder(random_checkpoint(SMALL), "cpu", "torch", "fp32")
+    with pytest.raises(ImageError, match=f"size {size[0]} x {size[1]} is"):
+        Pipeline(extractor, False, lambda error: None).warm_up(size, DetectorParameters())
 
 
 class Slow(Recorder):

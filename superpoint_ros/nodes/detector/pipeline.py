@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from superpoint_ros.images import ImageError, to_array
+from superpoint_ros.images import ImageError, limits, to_array
 
 from ..messages.keypoints import to_message
 from ..processes.memory import give_back_unused_memory
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # PyTorch is imported at configure, where its absence can be 
 
 _PATIENCE = 0.2
 """Seconds that the very first result waits for a newer image, because those up to the first one's end are late."""
+_WARM_UP_PIXELS = 1920 * 1080
+"""In all, for one size of images: the network's time for them on a CPU, seconds, is one in which the node is deaf."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,19 +97,33 @@ class Pipeline:
     def warm_up(self, size: tuple[int, int], parameters: DetectorParameters) -> None:
         """Make images of (width, height) pixels as fast as they get; does nothing while running.
 
+        On a CPU large images are left out, or large numbers of them: the first ones that come take longer then.
+
         Raises
         ------
         Exception
-            What the extractor raises.
+            What the extractor raises, or `ImageError` where images of that size are refused.
         """
         width, height = size
-        if self.is_running or not self._is_new((height, width), parameters):
+        limits.check_size(width, height)
+        batches = self._batches_to_warm_up(size, parameters)
+        if self.is_running or not batches or not self._is_new((height, width), parameters):
             return
         self._extractor.options = parameters.detection_options()
-        for batch in range(1, min(len(parameters.cameras), self._extractor.max_batch_size) + 1):
+        for batch in batches:
             self._prepare([np.zeros((height, width), np.uint8)] * batch)
             if self._extractor.pipeline is not None:  # where colour is a matter of the GPU
                 self._prepare([np.zeros((height, width, 3), np.uint8)] * batch)
+
+    def _batches_to_warm_up(self, size: tuple[int, int], parameters: DetectorParameters) -> list[int]:
+        """Return how many images of (width, height) pixels to process together, one number after the other."""
+        from superpoint_ros.superpoint.preprocessing import resized_size
+
+        width, height = resized_size(size, parameters.resize)
+        batches = range(1, min(len(parameters.cameras), self._extractor.max_batch_size) + 1)
+        if self._extractor.device != "cpu":
+            return list(batches)
+        return [batch for batch in batches if sum(range(batch + 1)) * width * height <= _WARM_UP_PIXELS]
 
     def _prepare(self, images: list[npt.NDArray[np.uint8]]) -> None:
         cuda, options = self._extractor.pipeline, self._extractor.options
