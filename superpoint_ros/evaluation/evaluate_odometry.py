@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from ..simulation.flights import FLIGHTS
-from ..superpoint.arguments import positive_int
+from ..superpoint.arguments import positive_float, positive_int
 from ..superpoint.files import replacing
 from .detectors import Detector
 from .odometry_benchmark import OdometryResult, check_evo, fly, write_tum
@@ -32,9 +32,14 @@ def add_odometry_arguments(parser: argparse.ArgumentParser) -> None:
         "--flights", nargs="+", choices=tuple(FLIGHTS), default=list(FLIGHTS), help="simulated: which (default: all)"
     )
     parser.add_argument(
-        "--seconds", type=float, default=6.0, help="simulated: of each flight, 10 frames each (default: %(default)s)"
+        "--seconds",
+        type=positive_float,
+        default=6.0,
+        help="simulated: of each flight, 10 frames each (default: %(default)s)",
     )
-    parser.add_argument("--width", type=int, default=480, help="simulated: of 4:3 images (default: %(default)s)")
+    parser.add_argument(
+        "--width", type=positive_int, default=480, help="simulated: of 4:3 images (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="simulated: of the room (default: %(default)s)")
     parser.add_argument(
         "--modes", nargs="+", choices=("stereo", "mono"), default=["stereo", "mono"], help="default: both"
@@ -49,7 +54,9 @@ def add_odometry_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="keep what is finished, in OUTPUT/runs, and had the same settings"
     )
-    parser.add_argument("--max-keypoints", type=int, default=1000, metavar="N", help="best ones (default: %(default)s)")
+    parser.add_argument(
+        "--max-keypoints", type=positive_int, default=1000, metavar="N", help="best ones (default: %(default)s)"
+    )
 
 
 def odometry_sequences(args: argparse.Namespace) -> list[Sequence]:

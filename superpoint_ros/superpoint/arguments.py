@@ -1,8 +1,9 @@
-"""What the command lines have in common: the options of every command that runs the extractor, and whole numbers."""
+"""What the command lines have in common: the options of every command that runs the extractor, and bounded numbers."""
 
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import fields
 from typing import Any, get_args
 
@@ -38,6 +39,17 @@ def positive_int(text: str) -> int:
 def non_negative_int(text: str) -> int:
     """Parse a whole number of at least 0, for argparse."""
     return _whole_number(text, 0)
+
+
+def positive_float(text: str) -> float:
+    """Parse a finite number above 0, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return value
 
 
 def _whole_number(text: str, minimum: int) -> int:

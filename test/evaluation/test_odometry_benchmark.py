@@ -146,6 +146,22 @@ def test_sequences_of_one_name_are_refused(
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        *(("--seconds", value, "a number above 0") for value in ("0", "-1", "nan", "inf", "some")),
+        ("--width", "0", "a whole number of at least 1"),
+        *(("--max-keypoints", value, "a whole number of at least 1") for value in ("0", "-5")),
+    ],
+)
+def test_impossible_numbers_are_refused(
+    option: str, value: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "odometry", "--output", str(tmp_path / "out"), option, value])
+    assert f"argument {option}: must be {expected}, got {value!r}" in capsys.readouterr().err
+
+
 @needs_evo
 def test_runs_differ_and_those_that_are_finished_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["evaluate", "odometry", "--flights", "crowded", "--seconds", "0.3", "--width", "160", "--resume"]
