@@ -18,6 +18,19 @@ from superpoint_ros.nodes.reporting.stream_statistics import Event, StreamStatis
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
 
 
+def status_after(seconds: float, events: list[Event], parameters: DetectorParameters) -> DiagnosticStatus:
+    now = 0.0
+    statistics = StreamStatistics(clock=lambda: now)
+    for event in events:
+        statistics.received(stamp=0.0, now=0.0)
+        statistics.count(event)
+    now = seconds
+    camera = SimpleNamespace(
+        name="eye", image_topic="/eye/image_raw", image_size=None, subscription=None, statistics=statistics
+    )
+    return camera_status("detector", camera, parameters)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("events", "level", "message"),
     [
@@ -30,15 +43,21 @@ OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticS
     ],
 )
 def test_what_becomes_of_images_decides_the_verdict(events: list[Event], level: bytes, message: str) -> None:
-    seconds = 0.0
-    statistics = StreamStatistics(clock=lambda: seconds)
-    for event in events:
-        statistics.received(stamp=0.0, now=0.0)
-        statistics.count(event)
-    seconds = 1.0
-    camera = SimpleNamespace(
-        name="eye", image_topic="/eye/image_raw", image_size=None, subscription=None, statistics=statistics
-    )
-    status = camera_status("detector", camera, DetectorParameters())  # type: ignore[arg-type]
+    status = status_after(1.0, events, DetectorParameters())
     assert (status.name, status.hardware_id, status.level, status.message) == ("detector: eye", "eye", level, message)
     assert values(status)["images received"] == str(len(events))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "level", "message"),
+    [(0.5, OK, "2.0 Hz"), (2.0, WARN, "0.5 Hz published, below the limit of 5 Hz")],
+)
+def test_a_rate_is_judged_once_it_was_taken_for_a_while(seconds: float, level: bytes, message: str) -> None:
+    status = status_after(seconds, ["processed"], DetectorParameters(warn_below_rate=5.0))
+    assert (status.level, status.message) == (level, message)
+
+
+def test_only_the_reasons_for_the_worst_level_are_told() -> None:
+    status = status_after(2.0, ["failed", "malformed"], DetectorParameters(error_below_rate=5.0))
+    assert status.level == ERROR
+    assert [reason.split(" ", 1)[0] for reason in status.message.split("; ")] == ["images", "0.0"]

@@ -257,6 +257,35 @@ def test_limits_turn_into_warnings_and_errors(detector: SimpleNamespace, probe: 
         assert probe.set_parameters("streams", **{name: 0.0})[0].successful
 
 
+def test_images_of_the_time_in_which_the_node_was_inactive_are_not_missing(
+    detector: SimpleNamespace, probe: Probe
+) -> None:
+    camera, message = detector.camera, image_message(IMAGE, "rgb8")
+    start = probe.get_clock().now().nanoseconds - 100 * 10**9  # far from the stamps of all other images
+
+    def play(first: int) -> None:
+        """Publish images of a steady camera, faster than it would."""
+        for number in range(first, first + 20):
+            message.header.stamp = Time(nanoseconds=start + number * 100_000_000).to_msg()
+            camera.publish(message)
+            probe.spin_for(0.02)
+
+    def missing() -> int:
+        del detector.diagnostics[:]
+        probe.wait_until(lambda: counts(detector.diagnostics, "streams: eye"), "new diagnostics")
+        return counts(detector.diagnostics, "streams: eye")["missing: gaps between stamps"]
+
+    play(0)
+    before = missing()
+    assert probe.change_state("streams", "deactivate")
+    probe.wait_until(lambda: camera.publisher.get_subscription_count() == 0, "the detector to unsubscribe")
+    assert probe.change_state("streams", "activate")
+    probe.wait_until(lambda: camera.publisher.get_subscription_count() > 0, "the detector to subscribe")
+    play(28)
+    camera.result(message)
+    assert missing() == before
+
+
 # Clocks
 
 

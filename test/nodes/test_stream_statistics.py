@@ -37,6 +37,29 @@ def test_snapshot_gives_totals_and_what_happened_since_the_last_one() -> None:
     assert second.recent["malformed"] == 1 and second.rates["received"] == pytest.approx(10 / 3)
 
 
+def test_a_pause_in_which_nothing_was_wanted_is_neither_silence_nor_loss_nor_a_low_rate() -> None:
+    clock = FakeClock()
+    statistics = StreamStatistics(clock)
+
+    def play(first: int) -> None:
+        for number in range(first, first + 20):
+            clock.now = 100.0 + number * 0.1
+            statistics.received(stamp=clock.now, now=clock.now)
+            statistics.count("processed")
+            if number % 10 == 0:
+                statistics.snapshot()
+
+    play(0)
+    clock.now = 102.7  # eight images later: too short for a camera that paused
+    statistics.resume()
+    resumed = statistics.snapshot()
+    assert (resumed.silence, resumed.recent["processed"]) == (0.0, 0)
+    play(28)
+    found = statistics.snapshot()
+    assert found.totals["missing"] == 0
+    assert found.rates["processed"] == pytest.approx(20 / 2.0) and found.period == pytest.approx(2.0)
+
+
 def test_percentiles_are_of_milliseconds() -> None:
     statistics = StreamStatistics()
     for milliseconds in range(101):

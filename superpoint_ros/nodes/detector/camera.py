@@ -136,6 +136,7 @@ class Camera:
 
     def subscribe(self) -> None:
         """Start to receive images."""
+        self.statistics.resume()
         history = _HISTORIES[self._parameters().frame_policy]
         self.subscription = AdoptingSubscription(
             self._node, self._message_type, self._topic, self._receive, _DEPTH, history

@@ -16,6 +16,9 @@ from .parameters import DetectorParameters
 if TYPE_CHECKING:
     from superpoint_ros.superpoint import SuperPointExtractor
 
+_SETTLED = 2.0
+"""Seconds over which a rate is compared with limits; over less it tells how soon the node found its camera."""
+
 
 def model_details(extractor: SuperPointExtractor | None) -> dict[str, object]:
     """Describe the loaded model, if there is one, and the memory it takes."""
@@ -64,7 +67,7 @@ def camera_status(name: str, camera: Camera, parameters: DetectorParameters) -> 
 
 
 def _verdict(camera: Camera, snapshot: Snapshot, parameters: DetectorParameters) -> tuple[bytes, str]:
-    """Return the worst level with all reasons for it."""
+    """Return the worst level with the reasons for that level; a mismatch or silence is reason enough."""
     mismatch = camera.subscription.mismatch if camera.subscription else ""
     if mismatch:
         return ERROR, mismatch
@@ -102,7 +105,7 @@ def _limits_crossed(snapshot: Snapshot, parameters: DetectorParameters) -> list[
     if rate == 0 and snapshot.rates["overload"] > 0:
         findings.append((WARN, "images come, but the model has finished none of late"))
     for level, limit in ((ERROR, parameters.error_below_rate), (WARN, parameters.warn_below_rate)):
-        if rate < limit:
+        if rate < limit and snapshot.period >= _SETTLED:
             findings.append((level, f"{rate:.1f} Hz published, below the limit of {limit:g} Hz"))
             break
     latency = snapshot.latencies.get("reception to publication")

@@ -58,6 +58,8 @@ class Snapshot:
         Number of events since the previous snapshot.
     rates : dict
         Events per second over the last snapshots.
+    period : float
+        Seconds that rates were taken over.
     latencies : dict
         Percentiles by stage, of recent images.
     silence : float or None
@@ -71,6 +73,7 @@ class Snapshot:
     totals: dict[Event, int]
     recent: dict[Event, int]
     rates: dict[Event, float]
+    period: float
     latencies: dict[Stage, Percentiles]
     silence: float | None
     foreign_stamps: float | None
@@ -116,9 +119,11 @@ class StreamStatistics:
                 self._durations["age at reception"].append(age)
 
     def resume(self) -> None:
-        """Let silence and gaps count from now on: until now nothing was wanted."""
+        """Let silence, gaps and rates count from now on: until now nothing was wanted."""
         with self._lock:
             self._gaps = StampGaps()
+            self._snapshots.clear()
+            self._snapshots.append((self.clock(), self._counts()))
             if self._last_image is not None:
                 self._last_image = self.clock()
 
@@ -150,11 +155,13 @@ class StreamStatistics:
             now, totals = self.clock(), self._counts()
             (oldest, before), (_, previous) = self._snapshots[0], self._snapshots[-1]
             self._snapshots.append((now, totals))
+            period = max(now - oldest, 1e-9)
             failure, self._failure = self._failure, ""
             return Snapshot(
                 totals=totals,
                 recent={event: count - previous[event] for event, count in totals.items()},
-                rates={event: (count - before[event]) / max(now - oldest, 1e-9) for event, count in totals.items()},
+                rates={event: (count - before[event]) / period for event, count in totals.items()},
+                period=period,
                 latencies={stage: _percentiles(values) for stage, values in self._durations.items() if values},
                 silence=None if self._last_image is None else now - self._last_image,
                 foreign_stamps=self._foreign_stamps,
