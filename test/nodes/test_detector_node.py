@@ -204,9 +204,11 @@ def test_diagnostics_tell_rates_drops_latencies_and_the_model(
     expected = {"state": "active", "device": "cpu", "backend": "torch", "precision": "fp32"}
     assert values(model).items() >= expected.items()
     assert values(model)["weights"] == detect().model
+    assert float(values(model)["process memory [MB]"]) > 50  # Python and PyTorch alone take more
     assert camera["image topic"] == "/camera/image_raw"
     assert numbers["images received"] == settled(numbers) > 0
-    for stage in ("age at reception", "queue wait", "conversion", "inference", "publishing"):
+    stages = ["age at reception", "queue wait", "conversion", "inference", "decoding", "publishing"]
+    for stage in [*stages, "reception to publication"]:
         p50, p95, p99 = (float(camera[f"{stage} {percentile} [ms]"]) for percentile in ("p50", "p95", "p99"))
         assert p50 <= p95 <= p99
     assert float(camera["rate received [Hz]"]) >= 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -71,6 +74,12 @@ def test_descriptors_can_be_left_out() -> None:
     message = sent(to_message(Header(), random_features(5, 64), "", publish_descriptors=False))
     assert message.descriptor_size == 0 and len(message.descriptors) == len(message.descriptors_int8) == 0
     assert from_message(message).descriptors.shape == (5, 0)
+
+
+def test_descriptors_that_are_left_out_are_not_touched() -> None:
+    features = vars(random_features(5, 64))
+    without: Any = SimpleNamespace(**{name: value for name, value in features.items() if name != "descriptors"})
+    assert len(to_message(Header(), without, "", publish_descriptors=False).x) == 5
 
 
 def test_reading_shares_the_memory_of_the_message() -> None:

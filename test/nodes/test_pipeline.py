@@ -129,6 +129,20 @@ def test_images_of_equal_size_that_wait_are_one_batch_up_to_the_limit(backend, m
     assert extractor.batches == expected
 
 
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_overlays_are_drawn_only_while_watched(is_watched, monkeypatch) -> None:
+    extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", "torch", "fp32")
+    pipeline, camera, drawn = Pipeline(extractor, False, lambda error: None), Camera("eye"), []
+    camera.overlay_is_watched = is_watched
+    pipeline.start()
+    monkeypatch.setattr(pipeline._painter, "offer", lambda name, result: drawn.append(name))
+    message = image_message(textured_image(48, 64), "rgb8")
+    pipeline.offer(Frame(camera, message, time.monotonic(), DetectorParameters(), None))
+    wait_until(lambda: camera.published)
+    pipeline.stop()  # once the thread that published is done
+    assert drawn == ["eye"] * is_watched
+
+
 @pytest.mark.parametrize(
     ("frame_policy", "max_batch_size", "expected"), [("latest", 0, 8), ("latest", 3, 3), ("all", 0, 1), ("all", 3, 1)]
 )
