@@ -178,12 +178,15 @@ def test_a_node_killed_in_the_middle_of_an_image_starts_again(
         pauses.append(detector.answers_again())
         segments = {lock.with_name(lock.name.removesuffix("_el")) for lock in locks_before}
         assert any(not segment.exists() for segment in segments), "the memory of the killed node is still there"
-    print(f"\nfirst result after the model of a new node was loaded: {in_words(pauses)}")
+    assert_short(pauses, "first result after the model of a new node was loaded")
     assert detector.node.stop() == 0
 
 
-def in_words(seconds: list[float]) -> str:
-    return f"{np.median(seconds):.2f} s in the median of {len(seconds)}, at most {max(seconds):.2f} s"
+def assert_short(seconds: list[float], what: str) -> None:
+    """Print pauses and compare them with limits: loose ones where few are taken, on machines with much else to do."""
+    median, longest = np.median(seconds), max(seconds)
+    print(f"\n{what}: {median:.2f} s in the median of {len(seconds)}, at most {longest:.2f} s")
+    assert median < repetitions(full=1, short=10) and longest < repetitions(full=5, short=10)
 
 
 def test_a_camera_that_dies_and_comes_back_is_followed(start_node: Callable[..., NodeProcess], probe: Probe) -> None:
@@ -201,7 +204,7 @@ def test_a_camera_that_dies_and_comes_back_is_followed(start_node: Callable[...,
         camera.stop(signal.SIGKILL)
         usage = detector.wait_settled()
         before = before or usage
-    print(f"\nfirst result after the first image of a new camera: {in_words(pauses)}")
+    assert_short(pauses, "first result after the first image of a new camera")
     usage.assert_no_leak(before, f"{len(pauses)} cameras killed")
     assert detector.node.stop() == 0
 
@@ -222,7 +225,7 @@ def test_lifecycle_cycles_leak_nothing(detector: Detector, probe: Probe) -> None
             detector.answers()
         if cycle + 1 == warm:
             before = detector.wait_settled()
-    print(f"\nfirst result after activate: {in_words(pauses)}")
+    assert_short(pauses, "first result after activate")
     detector.wait_settled().assert_no_leak(before, f"{cycles - warm} lifecycle cycles")
     detector.answers()
 
@@ -326,7 +329,7 @@ def test_subscribers_that_come_and_go_leak_nothing(detector: Detector, probe: Pr
             pauses.append(time.monotonic() - start)
         if number + 1 == warm:
             before = detector.wait_settled()
-    print(f"\nfirst result of a new participant: {in_words(pauses)}")
+    assert_short(pauses, "first result of a new participant")
     detector.wait_settled().assert_no_leak(before, f"{count - warm} subscribers")
     detector.answers()
 
