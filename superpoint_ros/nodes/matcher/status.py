@@ -42,9 +42,5 @@ def _verdict(stream: MatchStream, snapshot: Snapshot, stale_after: float) -> tup
     if stream.calibration_problem:
         return WARN, f"no essential matrix: {stream.calibration_problem}"
     if stream.unpaired and recent["received"] and not recent["processed"]:
-        right = stream.keypoint_topics[1]
-        return (
-            WARN,
-            f"no pairs: nothing comes on {right}, or the stamps of left and right differ by more than sync_slop",
-        )
+        return WARN, f"no pairs: nothing on {stream.keypoint_topics[1]}, or stamps that differ by more than sync_slop"
     return OK, f"{snapshot.rates['processed']:.1f} Hz"
