@@ -49,7 +49,7 @@ def test_some_seconds_of_overload(ros_domain: int, tmp_path: Path) -> None:
     assert (tmp_path / "soak.json").exists(), result.stderr
     report = json.loads((tmp_path / "soak.json").read_text())
     assert report["results"] > 0 and report["sent_hz"] == 4 * report["sustained_hz"] and len(report["samples"]) >= 8
-    assert report["age_p50_ms"] < 400  # 20 on two busy cores: what falls behind or delays results takes more
+    assert report["age_p50_ms"] < 1000  # 20 on two busy cores; 3000 if each result waits for half a second
     quarters = report["memory_by_quarter_mib"]
     assert quarters[3] - quarters[1] < 64
     assert (tmp_path / "soak.png").stat().st_size > 10_000
