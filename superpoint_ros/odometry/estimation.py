@@ -14,8 +14,8 @@ from .camera import Array, OdometryCamera
 
 LARGEST_ERROR = 3.0
 """Pixels between an observation that agrees with a pose and its expected place."""
-LEAST_PARALLAX = 5.45
-"""Pixels of parallax between two lines of sight below which they say too little about where they meet."""
+LEAST_PARALLAX = np.radians(1.0)
+"""Angle between two lines of sight below which they say too little about where they meet."""
 
 _RANSAC_ITERATIONS = 1000
 _LEAST_POINTS = 4  # that determine a pose without doubt
@@ -157,7 +157,7 @@ def triangulate(
         In the reference frame; nan where the point would lie behind a camera or does not fit both within
         `largest_error` pixels.
     parallax : ndarray, (M,), float64
-        See :func:`parallax_between`.
+        Angle between both lines of sight in radians.
     """
     if len(points0) == 0:
         return np.empty((0, 3)), np.empty(0)
@@ -170,15 +170,6 @@ def triangulate(
     errors = [
         reprojection_errors(camera, pose, points, landmarks) for pose, points in ((pose0, points0), (pose1, points1))
     ]
-    parallax = parallax_between(camera, pose0, pose1, landmarks)
+    parallax = angle_between(landmarks - pose0.position, landmarks - pose1.position)
     landmarks[np.maximum(*errors) > largest_error] = np.nan
     return landmarks, parallax
-
-
-def parallax_between(camera: OdometryCamera, pose0: Pose, pose1: Pose, landmarks: Array) -> Array:
-    """Parallax (L,) of `landmarks` (L, 3), seen from two poses.
-
-    It is the angle between both lines of sight, in pixels of the image's centre: those are what keypoints err by, so
-    that as many pixels mean as well known a depth for every lens.
-    """
-    return camera.focal_length * angle_between(landmarks - pose0.position, landmarks - pose1.position)

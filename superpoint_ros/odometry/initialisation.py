@@ -19,7 +19,7 @@ from .settings import OdometrySettings
 LEAST_TO_INITIALISE = 50
 """Matches of the first and the last frame, and landmarks from them, that a map must have to begin."""
 
-_INITIAL_PARALLAX = 13.6  # pixels, median
+_INITIAL_PARALLAX = 13.6  # pixels at the image's centre, which keypoints err by; median
 _LEAST_EXPLAINED = 0.5  # of the matches of the first and the last frame
 _CLEARLY_WORSE = 1.03  # times as much unexplained
 _SAME_DIRECTION = np.radians(10.0)
@@ -106,13 +106,14 @@ def begin_map(camera: OdometryCamera, settings: OdometrySettings, tracks: Tracks
             parallaxes.append(np.median(parallax[met]))
     if not starts:
         return tracks if may_wait else tracks.newer_half()
-    if max(parallaxes) < _INITIAL_PARALLAX:
+    least_parallax = _INITIAL_PARALLAX / camera.focal_length
+    if max(parallaxes) < least_parallax:
         return tracks
     attempts = [_explain(camera, settings, tracks, *each) for each in starts]
     begun, cost = min(attempts, key=lambda attempt: attempt[1])
     rivals = [other for other, its_cost in attempts if its_cost <= _CLEARLY_WORSE * cost]
     undecided = max(angle_between(_way(begun), _way(rival)) for rival in rivals) > _SAME_DIRECTION
-    if np.median(begun.parallax()) < _INITIAL_PARALLAX or (undecided and may_wait):
+    if np.median(begun.parallax()) < least_parallax or (undecided and may_wait):
         return tracks
     begun.forget(begun.parallax() < LEAST_PARALLAX)
     return begun if len(begun.positions) >= LEAST_TO_INITIALISE and _fix_scale(begun, settings) else tracks

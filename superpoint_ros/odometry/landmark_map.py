@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry.pose import Pose
+from ..geometry.pose import Pose, angle_between
 from .bundle_adjustment import View, adjust
 from .camera import Array, OdometryCamera
-from .estimation import parallax_between, reprojection_errors
+from .estimation import reprojection_errors
 from .frames import KeypointFrame
 
 UNKNOWN = -1
@@ -120,8 +120,9 @@ class LandmarkMap:
         return np.concatenate(all_errors)
 
     def parallax(self) -> Array:
-        """Parallax (L,) of the landmarks between the first and the last key frame, in pixels."""
-        return parallax_between(self._camera, self.key_frames[0].pose, self.key_frames[-1].pose, self.positions)
+        """Angles (L,) in radians between the directions in which the first and the last key frame see the landmarks."""
+        first, last = self.key_frames[0].pose.position, self.key_frames[-1].pose.position
+        return angle_between(self.positions - first, self.positions - last)
 
     def forget(self, landmarks: NDArray[np.bool_]) -> None:
         """Give up some landmarks: a mask (L,)."""
