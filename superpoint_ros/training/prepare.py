@@ -86,7 +86,8 @@ def prepare(config_path: Path, output: Path) -> Selection:
     Raises
     ------
     ValueError
-        If the configuration is faulty or a source cannot be had; the message names it.
+        If the configuration is faulty, a source cannot be had or a split ends without crops; the message names it,
+        and what was in `output` before stays.
     """
     config = yaml.safe_load(config_path.read_text())
     sources = [read_source(entry, config_path) for entry in config["sources"]]
@@ -106,6 +107,9 @@ def prepare(config_path: Path, output: Path) -> Selection:
                 row = ManifestRow(source.split, source.name, version, path, licence, len(crops))
                 selection.rows.append(row)
                 selection.crops[source.split].extend(crops)
+    for split in sorted({"train"} | {source.split for source in sources}):
+        if not selection.crops[split]:
+            raise ValueError(f"{config_path}: no crops for {split}; pictures rejected: {selection.rejected or 'none'}")
     _write(selection, output)
     return selection
 

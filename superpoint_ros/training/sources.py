@@ -20,7 +20,10 @@ _ARCHIVES = {".rcc": read_rcc, ".zip": read_zip, ".pk3": read_zip}
 
 @dataclass(frozen=True)
 class Source:
-    """A package with images. Patterns are shell patterns on the path inside the package."""
+    """A package with images. Patterns are shell patterns on the path inside the package.
+
+    `module` is the Python package of the kind python, or the path of the kind folder.
+    """
 
     name: str
     kind: str
@@ -50,6 +53,12 @@ def read_source(entry: dict[str, Any], config_path: Path) -> Source:
             f"{config_path}: source {source.name!r}: kind must be debian, python or folder and split train or "
             f"validation, got {source.kind!r} and {source.split!r}"
         )
+    if source.kind != "debian" and not source.module:
+        raise ValueError(
+            f"{config_path}: source {source.name!r}: kind {source.kind} needs module, the package or folder of pictures"
+        )
+    if source.kind == "folder" and not Path(source.module).is_dir():
+        raise ValueError(f"{config_path}: source {source.name!r}: module: {source.module} is no folder")
     return source
 
 

@@ -221,6 +221,38 @@ def test_faulty_source_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"kind": "folder", "module": "absent"}, "absent is no folder"),
+        ({"kind": "folder"}, "kind folder needs module"),  # which would be the current folder
+        ({"kind": "python"}, "kind python needs module"),
+    ],
+)
+def test_source_without_its_place_is_refused(tmp_path: Path, entry: dict, message: str) -> None:
+    config = write_config(tmp_path / "data.yaml", [{"name": "mine", "split": "train", **entry}])
+    with pytest.raises(ValueError, match=rf"data\.yaml: source 'mine': .*{message}"):
+        prepare(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("empty", ["train", "validation"])
+def test_split_without_crops_is_refused_and_changes_nothing(tmp_path: Path, empty: str) -> None:
+    sources = []
+    for seed, split in enumerate(("train", "validation")):
+        image = np.full((150, 200), 80, np.uint8) if split == empty else photo(seed)
+        make_package(tmp_path / split, {"photos/a.png": image})
+        folder = str(tmp_path / split)
+        sources.append({"name": split, "kind": "folder", "module": folder, "split": split, "licence": "CC0-1.0"})
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "manifest.json").write_text("old")
+    with pytest.raises(ValueError, match=rf"data\.yaml: no crops for {empty}; .*too flat"):
+        prepare(write_config(tmp_path / "data.yaml", sources), out)
+    assert [path.name for path in out.iterdir()] == ["manifest.json"]
+    assert (out / "manifest.json").read_text() == "old"
+
+
 def qt_collection(files: dict[str, bytes]) -> bytes:
     """Build a version 1 resource collection with all files in its root, every second one compressed."""
     names, data, nodes = b"", b"", struct.pack(">IHII", 0, 2, len(files), 1)
