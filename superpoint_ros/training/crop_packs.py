@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
     """Write an array to an ``.npy`` file, whole or not at all."""
     with replacing(path) as partial:
         np.save(partial, array)
+
+
+def save_crops(folder: Path, crops: Mapping[str, Sequence[NDArray[np.uint8]]]) -> None:
+    """Write ``crops_<split>.npy`` of every split that has crops to `folder`, and remove labels of earlier ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # First, as nothing would show that they belong to other crops if the run were killed before it has made new ones.
+    (folder / "labels_train.npy").unlink(missing_ok=True)
+    for split, pictures in crops.items():
+        if pictures:
+            save_array(folder / f"crops_{split}.npy", np.stack(pictures))
 
 
 def write_pack(folder: Path, pack: Path, quality: int) -> None:
@@ -73,10 +84,7 @@ def read_pack(pack: Path, folder: Path) -> None:
         raise ValueError(f"{pack}: cannot be read as a pack of crops: {error}") from None
     if not crops["train"]:
         raise ValueError(f"{pack}: is no pack of crops: it has no pictures in train/")
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, pictures in crops.items():
-        if pictures:
-            save_array(folder / f"crops_{split}.npy", np.stack(pictures))
+    save_crops(folder, crops)
     for name, content in manifests.items():
         with replacing(folder / name) as partial:
             partial.write_bytes(content)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..superpoint.backends import resolve_device
 from ..superpoint.checkpoints import load_checkpoint
 from ..superpoint.files import replacing
-from .crop_packs import read_pack, save_array, write_pack
+from .crop_packs import read_pack, save_array, save_crops, write_pack
 from .labels import AdaptationOptions, ScoreMap, corner_response, label_crops, network_score_map
 from .licences import licence_class, licence_of
 from .pictures import CropOptions, Gray, cut_crops, image_hash, to_gray, unsuitable
@@ -160,10 +160,7 @@ def _usable_crops(content: bytes, options: CropOptions, selection: Selection, rn
 
 
 def _write(selection: Selection, output: Path) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    for split, crops in selection.crops.items():
-        if crops:
-            save_array(output / f"crops_{split}.npy", np.stack(crops))
+    save_crops(output, selection.crops)
     images = [asdict(row) for row in selection.rows]
     with replacing(output / "manifest.json") as partial:
         partial.write_text(json.dumps({"images": images, "rejected": selection.rejected}, indent=1))

@@ -310,6 +310,24 @@ def test_crops_come_out_of_a_pack_nearly_as_they_went_in(tmp_path: Path, capsys:
     assert pack.stat().st_size < crops["train"].nbytes
 
 
+@pytest.mark.parametrize("source", ["folder", "pack"])
+def test_new_crops_are_never_beside_labels_of_others(tmp_path: Path, source: str) -> None:
+    out, pictures = tmp_path / "out", tmp_path / "pictures"
+    for folder in (out, pictures):
+        folder.mkdir()
+    (out / "labels_train.npy").write_bytes(b"of other crops")
+    if source == "pack":
+        np.save(pictures / "crops_train.npy", photo(1, 96, 128)[None])
+        write_pack(pictures, tmp_path / "crops.zip", 75)
+        read_pack(tmp_path / "crops.zip", out)
+    else:
+        assert cv2.imwrite(str(pictures / "a.png"), photo(1))
+        entry = {"name": "mine", "kind": "folder", "module": str(pictures), "split": "train", "licence": "CC0-1.0"}
+        prepare(write_config(tmp_path / "data.yaml", [entry]), out)
+    assert (out / "crops_train.npy").is_file()
+    assert not (out / "labels_train.npy").exists()
+
+
 def test_what_is_no_pack_of_crops_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no crops_train\.npy"):
         write_pack(tmp_path, tmp_path / "crops.zip", 75)
