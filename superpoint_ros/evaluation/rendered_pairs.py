@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from ..simulation.flights import Path as FlightPath
 from ..simulation.rendering import PinholeCamera, render
 from ..simulation.scene import Face, build_room
 from ..simulation.visibility import shared_view
-from ..superpoint.files import replacing
 
 CAMERA = PinholeCamera(640, 480, 500.0)
 
@@ -31,13 +31,25 @@ _MOST_NOISE = 4.0  # grey levels
 
 
 def write_rendered_pairs(folder: Path, count: int, seed: int) -> Path:
-    """Render `count` pairs into `folder`; returns the pair list there.
+    """Render `count` pairs as all that is in `folder`; returns the pair list there.
 
     The first camera stands anywhere in the room, roughly level; the second one is 0.25 to 1.2 m away and turned by 3 to
     30 degrees about any axis. At least 40 % of the first image can be seen in the second one, and at most 80 % of that
     lies on one plane: a single plane fits two motions equally well. Both images get their own gamma, gain and noise.
-    The same seed gives the same pairs.
+    The same seed gives the same pairs. An interrupted call leaves `folder` as it was.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.partial-") as scratch:
+        complete = Path(scratch) / "complete"
+        complete.mkdir()
+        _render_pairs(complete, count, seed)
+        # As a whole: images of one seed beside the list of another would be wrong without looking so.
+        folder.rename(Path(scratch) / "earlier")
+        complete.rename(folder)
+    return folder / "pairs.txt"
+
+
+def _render_pairs(folder: Path, count: int, seed: int) -> None:
     lines = []
     for index in tqdm(range(count), desc="rendering", unit="pair"):
         if index % _PAIRS_PER_ROOM == 0:
@@ -47,14 +59,11 @@ def write_rendered_pairs(folder: Path, count: int, seed: int) -> Path:
         names = [f"{index:03d}{side}.png" for side in "ab"]
         for name, pose in zip(names, poses):
             image = _expose(rng, render(room, CAMERA, pose))
-            with replacing(folder / name) as partial:
-                cv2.imwrite(str(partial), image)
+            (folder / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
         motion = poses[1].inverse() @ poses[0]
         numbers = [*CAMERA.matrix.ravel(), *CAMERA.matrix.ravel(), *motion.matrix.ravel()]
         lines.append(" ".join([*names, "0", "0", *(repr(float(number)) for number in numbers)]))
-    with replacing(folder / "pairs.txt") as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder / "pairs.txt"
+    (folder / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _draw_poses(rng: np.random.Generator, room: Sequence[Face]) -> tuple[Pose, Pose]:

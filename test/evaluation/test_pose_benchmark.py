@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from superpoint_ros.evaluation import rendered_pairs
 from superpoint_ros.evaluation.datasets import DatasetError
 from superpoint_ros.evaluation.detectors import OpenCVDetector, classical_detector, installed_detectors
 from superpoint_ros.evaluation.pose_benchmark import (
@@ -138,3 +139,30 @@ def test_rendered_pairs_are_exact_and_repeatable(tmp_path: Path) -> None:
         assert 0.25 <= np.linalg.norm(pair.pose[:3, 3]) <= 1.2
         assert result.rotation_error < 1
         assert result.translation_error < 5
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_interrupted_rendering_keeps_the_earlier_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rendered_pairs(tmp_path / "pairs", 2, seed=0)
+    before = contents(tmp_path)
+    render, calls = rendered_pairs.render, iter(range(4))
+
+    def interrupted(*arguments: object) -> np.ndarray:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return render(*arguments)
+
+    monkeypatch.setattr(rendered_pairs, "render", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_rendered_pairs(tmp_path / "pairs", 2, seed=7)
+    assert contents(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
+
+
+def test_fewer_rendered_pairs_replace_all_earlier_ones(tmp_path: Path) -> None:
+    for count in (2, 1):
+        write_rendered_pairs(tmp_path / "pairs", count, seed=count)
+    assert sorted(contents(tmp_path)) == ["pairs/000a.png", "pairs/000b.png", "pairs/pairs.txt"]
