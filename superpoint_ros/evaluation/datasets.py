@@ -264,7 +264,9 @@ def read_homography(path: Path) -> NDArray[np.float64]:
 
 
 def read_gray(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as luminance, 8 bits.
+    """Read an image file as luminance, 8 bits, with its pixels as they are stored.
+
+    A note in the file on how to turn it (EXIF) is ignored: calibrations, poses and homographies are of stored pixels.
 
     Raises
     ------
@@ -275,7 +277,8 @@ def read_gray(path: Path) -> NDArray[np.uint8]:
         encoded = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}") from error
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(encoded, flags) if encoded.size else None
     if image is None:
         raise DatasetError(f"{path}: not an image that OpenCV can read")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)

@@ -221,3 +221,13 @@ def test_scikit_image_brings_photographs() -> None:
     photos = photos_of_scikit_image()
     assert len(photos) >= 5
     assert all(min(photo.load().shape) >= 300 for photo in photos)
+
+
+def test_images_are_read_as_stored_whatever_their_orientation_tag_says(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow writes the orientation tag")
+    image, tag = pillow.fromarray(photograph(120, 160)), pillow.Exif()
+    tag[0x0112] = 6  # to be turned clockwise for viewing
+    image.save(tmp_path / "plain.jpg")
+    image.save(tmp_path / "tagged.jpg", exif=tag)
+    assert cv2.imread(str(tmp_path / "tagged.jpg")).shape[:2] == (160, 120)
+    assert np.array_equal(read_gray(tmp_path / "tagged.jpg"), read_gray(tmp_path / "plain.jpg"))
