@@ -76,6 +76,12 @@ def test_a_turned_image_is_detected_upright(images: Path) -> None:
     assert result.translation_error < 3
 
 
+def test_translation_may_have_either_sign(images: Path) -> None:
+    flipped = LINE.replace("-0.193", "0.193")
+    (pair,) = read_pairs(pair_list(images, flipped), images)
+    assert measure_pair(classical_detector("sift"), pair, PoseProtocol()).translation_error < 3
+
+
 @given(turns=st.integers(0, 3), height=st.integers(1, 20), width=st.integers(1, 20), data=st.data())
 def test_turning_back_finds_the_pixel(turns: int, height: int, width: int, data: st.DataObject) -> None:
     x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
