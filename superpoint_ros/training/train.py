@@ -227,6 +227,8 @@ class Trainer:
             optimizer.load_state_dict(saved)
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
+        for name in ("metrics.csv", "validation.csv"):
+            drop_rows_after(self.folder / name, self.step)
 
     def _initial_network(self) -> SuperPointNetwork:
         init, phase = self.config.init, self.config.phases[0]
@@ -268,7 +270,17 @@ class Trainer:
             writer = csv.DictWriter(file, row.keys())
             if is_new:
                 writer.writeheader()
-            writer.writerow({key: f"{value:.5g}" for key, value in row.items()})
+            writer.writerow({key: value if isinstance(value, int) else f"{value:.5g}" for key, value in row.items()})
+
+
+def drop_rows_after(path: Path, step: int) -> None:
+    """Drop the rows of later steps from a CSV of `Trainer`, if there is one: a resumed run makes these steps again."""
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines[1:] if float(line.split(b",")[0]) <= step]
+    with replacing(path) as partial:
+        partial.write_bytes(b"".join(lines[:1] + kept))
 
 
 def _fast_bf16(device: torch.device) -> bool:

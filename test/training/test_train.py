@@ -218,6 +218,22 @@ def test_metrics_and_curve_are_written(tmp_path: Path) -> None:
     assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_resuming_drops_rows_that_come_again(tmp_path: Path) -> None:
+    config = replace(SMALL, steps=200_000, phases=(Phase(height=32, width=32, pairs=1),))
+    trainer = Trainer(config, tmp_path, CPU)
+    trainer.step = 100_049
+    trainer.train(stop_after=1)  # and then, until it is killed:
+    for step in (100_100, 100_150):
+        trainer.step = step
+        for name in ("metrics.csv", "validation.csv"):
+            trainer._log(name, {"detector": 0.5})
+    resumed = Trainer(config, tmp_path, CPU)
+    resumed.train(stop_after=50)
+    for name, expected in (("metrics.csv", ["100050", "100100"]), ("validation.csv", [])):
+        with (tmp_path / name).open() as file:
+            assert [row["step"] for row in csv.DictReader(file)] == expected, name
+
+
 def test_exported_folder_loads_as_the_trained_network(tmp_path: Path) -> None:
     trainer = Trainer(SMALL, tmp_path / "run", CPU)
     trainer.train(stop_after=3)
