@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def _run_homography(args: argparse.Namespace) -> None:
     dataset = _homography_dataset(args)
     detectors = make_detectors(args)
     protocol = _homography_protocol(args)
+    _make_output(args.output)
     results = run_homography_benchmark(dataset, detectors, protocol)
     summaries, comparisons = summarize_homography(results), compare_homographies(results)
     contents = {"protocol": protocol, "summaries": summaries, "comparisons": comparisons, "pairs": results}
@@ -145,6 +147,7 @@ def _run_precision(args: argparse.Namespace) -> None:
             )
         except ValueError as error:
             print(f"left out: {backend} {precision}: {error}", file=sys.stderr)
+    _make_output(args.output)
     results = run_precision_benchmark(dataset, extractors, protocol)
     summaries = summarize_precision(results)
     detectors = [SuperPointDetector(name, extractor) for name, extractor in extractors.items()]
@@ -160,12 +163,13 @@ def _homography_protocol(args: argparse.Namespace) -> HomographyProtocol:
 
 
 def _run_pose(args: argparse.Namespace) -> None:
-    path, detectors = args.pairs, None
+    path = args.pairs
+    pairs = read_pairs(path, args.images or path.parent) if path else []
+    detectors = make_detectors(args)
+    _make_output(args.output)
     if path is None:
-        detectors = make_detectors(args)  # what is wrong with them shows before pairs are rendered
         path = write_rendered_pairs(args.output / "rendered_pairs", args.count, args.seed)
-    pairs = read_pairs(path, args.images or path.parent)
-    detectors = detectors or make_detectors(args)
+        pairs = read_pairs(path, args.images or path.parent)
     protocol = PoseProtocol(args.resize, args.max_keypoints, args.max_error)
     results = run_pose_benchmark(pairs, detectors, protocol)
     summaries, comparisons = summarize_pose(results), compare_poses(results)
@@ -184,7 +188,18 @@ def _run_odometry(args: argparse.Namespace) -> None:
     sequences = odometry_sequences(args)  # what is wrong with the data set or evo shows before models load
     if args.detectors is None:
         args.detectors = [name for name in (SUPERPOINT, "orb", "sift") if name in (SUPERPOINT, *installed_detectors())]
-    evaluate_odometry(args, sequences, make_detectors(args))
+    detectors = make_detectors(args)
+    _make_output(args.output)
+    evaluate_odometry(args, sequences, detectors)
+
+
+def _make_output(folder: Path) -> None:
+    """Make the folder of results and try to write there: after hours of measuring is too late to find out."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(f"--output {folder}: must be a folder that can be written to: {error.strerror}") from error
 
 
 def _homography_dataset(args: argparse.Namespace) -> HomographyDataset:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from superpoint_ros.__main__ import main
+from superpoint_ros.evaluation import evaluate as command
 
 
 def evaluate(*arguments: str | Path) -> int:
@@ -105,6 +106,34 @@ def test_faults_are_named_and_nothing_is_written(
     assert evaluate(*filled, "--output", tmp_path / "output") == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("output", ["FILE", "FILE/below", "/proc/nope"])
+@pytest.mark.parametrize(
+    ("benchmark", "measure"),
+    [
+        ("homography", "run_homography_benchmark"),
+        ("precision", "run_precision_benchmark"),
+        ("pose", "write_rendered_pairs"),
+        ("odometry", "evaluate_odometry"),
+    ],
+)
+def test_an_unusable_output_is_named_before_anything_is_measured(
+    benchmark: str,
+    measure: str,
+    output: str,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command, measure, lambda *_: pytest.fail("measured before --output was tried"))
+    monkeypatch.setattr(command, "PRECISIONS", (("torch", "fp32"),))
+    monkeypatch.setattr(command, "odometry_sequences", lambda _: [])
+    images = ("--images", photos) if benchmark in ("homography", "precision") else ()
+    detectors = () if benchmark == "precision" else ("--detectors", "orb")
+    folder = output.replace("FILE", str(photos / "0.png"))
+    assert evaluate(benchmark, *images, *detectors, "--output", folder) == 1
+    assert f"--output {folder}: must be a folder that can be written to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
