@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..superpoint import SuperPointExtractor
-from ..superpoint.arguments import positive_int
+from ..superpoint.arguments import non_negative_int, positive_int
 from ..superpoint.files import replacing
 from .datasets import HomographyDataset, HPatches, WarpedPhotos, find_photos
 from .detectors import Detector, SuperPointDetector, classical_detector, installed_detectors
@@ -48,8 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     pose.add_argument("--images", type=Path, metavar="DIR", help="folder that its names refer to (default: the list's)")
     pose.add_argument("--count", type=positive_int, default=60, help="rendered: number of pairs (default: %(default)s)")
-    pose.add_argument("--seed", type=int, default=0, help="rendered: of rooms and poses (default: %(default)s)")
-    pose.add_argument("--resize", type=int, default=640, help="longer side in pixels, 0: native (default: %(default)s)")
+    pose.add_argument(
+        "--seed", type=non_negative_int, default=0, help="rendered: of rooms and poses (default: %(default)s)"
+    )
+    pose.add_argument(
+        "--resize", type=non_negative_int, default=640, help="longer side in pixels, 0: native (default: %(default)s)"
+    )
     pose.add_argument("--max-keypoints", type=positive_int, default=1024, metavar="N", help="default: %(default)s")
     pose.add_argument("--max-error", type=float, default=1.0, help="epipolar distance in pixels (default: %(default)s)")
     _add_common_arguments(pose)
@@ -62,7 +66,7 @@ def _add_homography_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="warped", metavar="warped|hpatches:DIR", help="default: %(default)s")
     parser.add_argument("--images", type=Path, help="warped: folder or .npy of photographs (default: validation)")
     parser.add_argument("--pairs", type=positive_int, help="number of pairs (default: warped 150, hpatches all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random warps (default: %(default)s)")
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="of the random warps (default: %(default)s)")
     parser.add_argument(
         "--sizes",
         type=_shape,

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from ..simulation.flights import FLIGHTS
-from ..superpoint.arguments import positive_float, positive_int
+from ..superpoint.arguments import non_negative_int, positive_float, positive_int
 from ..superpoint.files import replacing
 from .detectors import Detector
 from .odometry_benchmark import OdometryResult, check_evo, fly, write_tum
@@ -40,7 +40,9 @@ def add_odometry_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--width", type=positive_int, default=480, help="simulated: of 4:3 images (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="simulated: of the room (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=non_negative_int, default=0, help="simulated: of the room (default: %(default)s)"
+    )
     parser.add_argument(
         "--modes", nargs="+", choices=("stereo", "mono"), default=["stereo", "mono"], help="default: both"
     )

@@ -137,9 +137,13 @@ def _parse_pair(fields: list[str], images: Path, place: str) -> PosePair:
     intrinsics0, intrinsics1, pose = numbers[:9].reshape(3, 3), numbers[9:18].reshape(3, 3), numbers[18:].reshape(4, 4)
     if not all(turn in range(4) for turn in turns):
         raise DatasetError(f"{place}: rotations must be 0, 1, 2 or 3, got {turns[0]} and {turns[1]}")
-    if not np.isfinite(numbers).all() or min(intrinsics0[0, 0], intrinsics1[0, 0]) <= 0:
-        raise DatasetError(f"{place}: intrinsics and pose must be finite, with a positive focal length")
-    if not np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-2):
+    if not np.isfinite(numbers).all():
+        raise DatasetError(f"{place}: intrinsics and pose must be finite")
+    for name, matrix in (("first", intrinsics0), ("second", intrinsics1)):
+        if min(matrix[0, 0], matrix[1, 1]) <= 0 or not np.array_equal(matrix[2], [0, 0, 1]):
+            raise DatasetError(f"{place}: the {name} intrinsics must have positive focal lengths and end in 0 0 1")
+    rotation = pose[:3, :3]
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2) or np.linalg.det(rotation) < 0:
         raise DatasetError(f"{place}: the pose's upper left 3 x 3 numbers are no rotation matrix")
     paths = [images / name for name in fields[:2]]
     for image in paths:

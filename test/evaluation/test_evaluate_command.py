@@ -144,6 +144,22 @@ def test_impossible_arguments_are_refused(arguments: tuple[str, ...]) -> None:
         evaluate("homography", *arguments)
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "option"),
+    [
+        ("homography", "--seed"),
+        ("precision", "--seed"),
+        ("pose", "--seed"),
+        ("pose", "--resize"),
+        ("odometry", "--seed"),
+    ],
+)
+def test_negative_numbers_are_refused_by_name(benchmark: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        evaluate(benchmark, option, "-1")
+    assert f"argument {option}: must be a whole number of at least 0, got '-1'" in capsys.readouterr().err
+
+
 def test_a_failed_run_keeps_the_earlier_report(photos: Path, tmp_path: Path) -> None:
     assert small_run(photos, tmp_path, "--detectors", "sift") == 0
     before = (tmp_path / "homography.json").read_bytes()
