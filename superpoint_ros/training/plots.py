@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 PANELS = {
@@ -25,7 +27,10 @@ def read_columns(path: Path) -> dict[str, list[float]]:
 
 
 def plot_run(folder: Path) -> None:
-    """Draw ``learning_curve.png`` from the metrics in a run's folder."""
+    """Draw ``learning_curve.png`` from the metrics in a run's folder, where matplotlib is installed."""
+    if find_spec("matplotlib") is None:
+        print("no learning curve: matplotlib is not installed", file=sys.stderr)
+        return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

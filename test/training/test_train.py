@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -216,6 +217,15 @@ def test_metrics_and_curve_are_written(tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == ["50"]
     assert float(rows[0]["detector"]) > 0
     assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_training_without_matplotlib_draws_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    Trainer(SMALL, tmp_path, CPU).train(stop_after=1)
+    assert "no learning curve: matplotlib is not installed" in capsys.readouterr().err
+    assert (tmp_path / "checkpoint.pt").is_file() and not (tmp_path / "learning_curve.png").exists()
 
 
 def test_resuming_drops_rows_that_come_again(tmp_path: Path) -> None:
