@@ -76,9 +76,10 @@ class HomographyDataset(Protocol):
 
 @dataclass(frozen=True)
 class Photo:
-    """A grey photograph that is read when it is needed."""
+    """A grey photograph that is read when it is needed; `source` is the folder, file or package it comes from."""
 
     name: str
+    source: str
     load: Callable[[], NDArray[np.uint8]]
 
 
@@ -107,7 +108,7 @@ def photos_of_folder(folder: Path) -> list[Photo]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not files:
         raise DatasetError(f"{folder}: no such folder, or no image files in it")
-    return [Photo(path.relative_to(folder).as_posix(), partial(read_gray, path)) for path in files]
+    return [Photo(path.relative_to(folder).as_posix(), str(folder), partial(read_gray, path)) for path in files]
 
 
 def photos_of_array(path: Path) -> list[Photo]:
@@ -118,7 +119,9 @@ def photos_of_array(path: Path) -> list[Photo]:
         raise DatasetError(f"{path}: not an array of images: {error}") from error
     if array.ndim != 3 or array.dtype != np.uint8 or array.size == 0:
         raise DatasetError(f"{path}: expected uint8 images of shape (N, H, W), got {array.dtype} {array.shape}")
-    return [Photo(f"{path.stem} {index:04d}", partial(np.asarray, array[index])) for index in range(len(array))]
+    return [
+        Photo(f"{path.stem} {index:04d}", str(path), partial(np.asarray, array[index])) for index in range(len(array))
+    ]
 
 
 def photos_of_scikit_image() -> list[Photo]:
@@ -131,7 +134,7 @@ def photos_of_scikit_image() -> list[Photo]:
         )
     folder = Path(spec.submodule_search_locations[0]) / "data"
     files = sorted(path for path in folder.iterdir() if path.stem in SCIKIT_IMAGE_PHOTOS)
-    return [Photo(f"scikit-image {path.name}", partial(read_gray, path)) for path in files]
+    return [Photo(f"scikit-image {path.name}", "scikit-image", partial(read_gray, path)) for path in files]
 
 
 class WarpedPhotos:
@@ -161,7 +164,8 @@ class WarpedPhotos:
     def description(self) -> str:
         """See :class:`HomographyDataset`."""
         used = {self._photo(index).name for index in range(self.count)}
-        return f"warped: {self.count} pairs from {len(used)} of {len(self.photos)} photographs, seed {self.seed}"
+        photos = f"{len(used)} of {len(self.photos)} photographs of {self.photos[0].source}"
+        return f"warped: {self.count} pairs from {photos}, seed {self.seed}"
 
     def __len__(self) -> int:
         return self.count

@@ -231,3 +231,22 @@ def test_images_are_read_as_stored_whatever_their_orientation_tag_says(tmp_path:
     image.save(tmp_path / "tagged.jpg", exif=tag)
     assert cv2.imread(str(tmp_path / "tagged.jpg")).shape[:2] == (160, 120)
     assert np.array_equal(read_gray(tmp_path / "tagged.jpg"), read_gray(tmp_path / "plain.jpg"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "array", "prepared", "package"])
+def test_the_description_names_where_photographs_come_from(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    pytest.importorskip("skimage", reason="needs scikit-image")
+    monkeypatch.chdir(tmp_path)
+    array = tmp_path / "data" / "crops_validation.npy"
+    if kind != "package":
+        array.parent.mkdir()
+        np.save(array, photograph()[None])
+    given, expected = {
+        "folder": (photo_folder, str(photo_folder)),
+        "array": (array, str(array)),
+        "prepared": (None, "data/crops_validation.npy"),
+        "package": (None, "scikit-image"),
+    }[kind]
+    assert f"photographs of {expected}, seed 0" in WarpedPhotos(find_photos(given), 3, seed=0).description
