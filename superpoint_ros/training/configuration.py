@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
 from ..superpoint.config import SuperPointConfig
 from .dataset import PairOptions
+
+# YAML reads 3e-3 as text.
+_EXPECTED = {int: "a whole number", float: "a number such as 0.003 or 3.0e-3", str: "text"}
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,10 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
+        if not self.phases:
+            raise ValueError("phases: expected at least one, got none")
+        if self.steps < 0 or (self.steps == 0 and not self.minutes > 0):
+            raise ValueError(f"expected steps above 0, or minutes above 0, got {self.steps} and {self.minutes}")
         if self.decay_steps and not self.steps:
             raise ValueError(f"decay_steps: {self.decay_steps} are counted back from the end of steps, which are 0")
 
@@ -123,10 +130,24 @@ def load_config(path: Path) -> TrainingConfig:
         If a field is unknown or a value impossible; the message names file and field.
     """
     try:
-        config: TrainingConfig = build_dataclass(TrainingConfig, yaml.safe_load(path.read_text()))
+        config: TrainingConfig = build_dataclass(TrainingConfig, read_yaml(path))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
     return config
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises
+    ------
+    ValueError
+        If it is none; the message names the line.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a YAML file: {' '.join(str(error).split())}") from None
 
 
 def build_dataclass(kind: Any, values: Any) -> Any:
@@ -137,12 +158,21 @@ def build_dataclass(kind: Any, values: Any) -> Any:
     unknown = values.keys() - {item.name for item in fields(kind)}
     if unknown:
         raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
-    built = {}
-    for name, value in values.items():
-        if is_dataclass(hints[name]):
-            built[name] = build_dataclass(hints[name], value)
-        elif hints[name] == tuple[Phase, ...]:
-            built[name] = tuple(build_dataclass(Phase, item) for item in value)
-        else:
-            built[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**built)
+    return kind(**{name: _build_value(name, hints[name], value) for name, value in values.items()})
+
+
+def _build_value(name: str, hint: Any, value: Any) -> Any:
+    if is_dataclass(hint):
+        return build_dataclass(hint, value)
+    if get_origin(hint) is tuple:
+        return _build_tuple(name, get_args(hint), value)
+    if hint in _EXPECTED and not (type(value) is hint or (hint is float and type(value) is int)):
+        raise ValueError(f"{name}: expected {_EXPECTED[hint]}, got {value!r}")
+    return value
+
+
+def _build_tuple(name: str, hints: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    wanted = "a list" if hints[-1] is ... else f"a list of {len(hints)}"
+    if not isinstance(value, list) or (hints[-1] is not ... and len(value) != len(hints)):
+        raise ValueError(f"{name}: expected {wanted}, got {value!r}")
+    return tuple(_build_value(name, hints[0], item) for item in value)

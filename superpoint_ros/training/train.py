@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..superpoint.arguments import non_negative_int, positive_float
 from ..superpoint.backends import resolve_device
 from ..superpoint.files import replacing
 from ..superpoint.network import NetworkOutput, SuperPointNetwork
@@ -39,11 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--run", dest="run_folder", type=Path, help="folder of checkpoints and metrics (default: runs/<name>)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N")
-    parser.add_argument("--minutes", type=float, help="replaces the budget of the configuration")
+    parser.add_argument("--minutes", type=positive_float, help="replaces the budget of the configuration")
     parser.add_argument(
-        "--pause-after", type=float, metavar="MINUTES", help="save and stop then; the same command goes on where it was"
+        "--pause-after",
+        type=positive_float,
+        metavar="MINUTES",
+        help="save and stop then; the same command goes on where it was",
     )
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
+    parser.add_argument(
+        "--threads", type=non_negative_int, default=0, help="CPU threads; 0 leaves the choice to PyTorch"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -173,6 +173,13 @@ def test_the_command_makes_a_pause_and_a_budget_in_minutes_replaces_one_in_steps
     assert train("--minutes", "0.0001") >= first  # spent already
 
 
+@pytest.mark.parametrize(("option", "value"), [("minutes", "-1"), ("pause-after", "0"), ("threads", "-1")])
+def test_impossible_arguments_are_refused(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--config", "x.yaml", f"--{option}={value}"])
+    assert f"--{option}: must be a" in capsys.readouterr().err
+
+
 def test_training_without_data_says_how_to_get_it_and_leaves_nothing(tmp_path: Path) -> None:
     config = replace(SMALL, synthetic_size=(), crops=str(tmp_path / "crops.npy"))
     with pytest.raises(ValueError, match=r"crops\.npy: no such file; .* prepare-data"):
@@ -272,6 +279,15 @@ def test_exported_folder_loads_as_the_trained_network(tmp_path: Path) -> None:
         ("name: x\nloss: {detektor: 1}\n", "LossWeights has no field detektor"),
         ("name: x\nnetwork: {decoder_hidden_size: 0}\n", "decoder_hidden_size"),
         ("- name\n", "expected a mapping"),
+        ("name: [x\n", "not a YAML file: .* line 2"),
+        ("name: x\nlr: 3e-3\n", r"lr: expected a number such as .* 3\.0e-3, got '3e-3'"),
+        ("name: x\nsteps: twelve\n", "steps: expected a whole number, got 'twelve'"),
+        ("name: x\nloss: {detector: [1]}\n", r"detector: expected a number .*, got \[1\]"),
+        ("name: x\nphases: []\n", "phases: expected at least one"),
+        ("name: x\nphases: {pairs: 1}\n", "phases: expected a list, got"),
+        ("name: x\nphases: [{scale: [1.0]}]\n", "scale: expected a list of 2, got"),
+        ("name: x\nsteps: -3\n", "expected steps above 0, or minutes above 0, got -3"),  # would never end
+        ("name: x\nminutes: 0\n", "expected steps above 0, or minutes above 0, got 0 and 0"),
         ("name: x\nminutes: 3\ndecay_steps: 10\n", "decay_steps: 10 .* steps, which are 0"),
     ],
 )
