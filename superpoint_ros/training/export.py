@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-import torch
-
 from ..superpoint.checkpoints import Checkpoint, load_checkpoint, save_pretrained
 from ..superpoint.config import PreprocessorConfig, Subpixel
 from ..superpoint.onnx_export import export_onnx
 from .configuration import load_config
+from .saved_runs import read_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +68,6 @@ def _trained(args: argparse.Namespace) -> Checkpoint:
     file = (args.run_folder or Path("runs") / config.name) / "checkpoint.pt"
     if not file.is_file():
         raise ValueError(f"{file}: no such file; train first, or name the run with --run")
-    state = torch.load(file, map_location="cpu", weights_only=True)["result"]
+    state = read_run(file)["result"]
     recommended = replace(config.network, keypoint_threshold=0.005, subpixel="soft_argmax", max_keypoints=1024)
     return Checkpoint(config.name, recommended, PreprocessorConfig(do_grayscale=True), state)

@@ -27,6 +27,7 @@ from .moving_average import MovingAverage
 from .objectives import distillation_losses, pair_losses, weighted_sum
 from .optimizer import build_optimizers
 from .plots import plot_run
+from .saved_runs import read_run
 from .synthetic_shapes import SyntheticShapes
 from .validation import ValidationPairs, validate, validation_pairs
 
@@ -223,7 +224,7 @@ class Trainer:
     def load(self) -> None:
         """Go back to the last `save`."""
         # To the CPU first: Adam's step counters stay where they are loaded to, and on a GPU each is waited for.
-        state = torch.load(self.folder / "checkpoint.pt", map_location="cpu", weights_only=True)
+        state = read_run(self.folder / "checkpoint.pt")
         self.network.load_state_dict(state["network"])
         if self.average:
             self.average.network.load_state_dict(state["result"])

@@ -202,6 +202,28 @@ def test_kill_while_saving_leaves_the_last_checkpoint(tmp_path: Path, monkeypatc
     assert Trainer(SMALL, tmp_path, CPU).step == 2
 
 
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", 0.5])
+def test_damaged_checkpoint_is_named(
+    tmp_path: Path, content: bytes | float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a real checkpoint a share is left, or there is something else."""
+    config, file = tmp_path / "tiny.yaml", tmp_path / "checkpoint.pt"
+    config.write_text("name: tiny\nsteps: 1\nsynthetic_size: [64, 64]\nvalidation: {pairs: 0}\n")
+    if isinstance(content, float):
+        Trainer(load_config(config), tmp_path, CPU).save()
+        content = file.read_bytes()[: int(content * file.stat().st_size)]
+    file.write_bytes(content)
+    arguments = ["--config", str(config), "--run", str(tmp_path)]
+    for command in (
+        ["train", *arguments, "--device", "cpu"],
+        ["export", *arguments, "--output", str(tmp_path / "out")],
+    ):
+        assert main(command) == 1
+        assert "checkpoint.pt: not the checkpoint of a training run, or a damaged one\n" in capsys.readouterr().err
+    assert file.read_bytes() == content
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("muon_lr", [0.0, 0.03])
 def test_training_lowers_the_losses(tmp_path: Path, muon_lr: float) -> None:
     config = replace(SMALL, steps=60, muon_lr=muon_lr, phases=(Phase(height=64, width=64, pairs=3),))
