@@ -7,16 +7,17 @@ import csv
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import torch
-import yaml
 from tqdm import tqdm
 
 from ..superpoint.backends import resolve_device
 from ..superpoint.checkpoints import load_checkpoint
 from ..superpoint.files import replacing
+from .configuration import build_dataclass, read_yaml
 from .crop_packs import read_pack, save_array, save_crops, write_pack
 from .labels import AdaptationOptions, ScoreMap, corner_response, label_crops, network_score_map
 from .licences import licence_class, licence_of
@@ -24,6 +25,10 @@ from .pictures import CropOptions, Gray, cut_crops, image_hash, to_gray, unsuita
 from .sources import fetch, read_images, read_licences, read_source
 
 _DUPLICATE_BITS = 5  # hashes of 64 bits that differ in fewer bits belong to the same picture
+
+_SECTIONS = {int: "a whole number", list: "a list", dict: "a mapping"}
+
+_Options = TypeVar("_Options", CropOptions, AdaptationOptions)
 
 
 @dataclass(frozen=True)
@@ -72,11 +77,12 @@ def run(args: argparse.Namespace) -> int:
         write_pack(args.output, args.pack, args.quality)
         return 0
     device = resolve_device(args.device)
+    options, seed = read_label_options(args.config, network=args.detector != "corners")
     if args.unpack:
         read_pack(args.unpack, args.output)
     elif not args.labels_only:
         prepare(args.config, args.output)
-    make_labels(args.config, args.output, args.detector, device)
+    make_labels(args.output, args.detector, options, seed, device)
     return 0
 
 
@@ -89,9 +95,12 @@ def prepare(config_path: Path, output: Path) -> Selection:
         If the configuration is faulty, a source cannot be had or a split ends without crops; the message names it,
         and what was in `output` before stays.
     """
-    config = yaml.safe_load(config_path.read_text())
+    config = _read_sections(config_path, {"seed": int, "licence_classes": list, "crops": dict, "sources": list})
     sources = [read_source(entry, config_path) for entry in config["sources"]]
-    options = {split: CropOptions(**values) for split, values in config["crops"].items()}
+    options = {
+        split: _build(f"{config_path}: crops: {split}", CropOptions, config["crops"].get(split))
+        for split in {source.split for source in sources}
+    }
     rng = np.random.default_rng(config["seed"])
     selection = Selection()
     for source in sorted(sources, key=lambda source: source.split != "validation"):
@@ -114,30 +123,63 @@ def prepare(config_path: Path, output: Path) -> Selection:
     return selection
 
 
-def make_labels(config_path: Path, output: Path, detector: str, device: torch.device) -> None:
+def read_label_options(config_path: Path, network: bool) -> tuple[AdaptationOptions, int]:
+    """Read the section `labels`: fields of `AdaptationOptions`, the seed, and the floor for a network's scores.
+
+    Raises
+    ------
+    ValueError
+        If the section is missing or faulty; the message names file and field.
+    """
+    settings = dict(_read_sections(config_path, {"labels": dict})["labels"])
+    seed, network_floor = settings.pop("seed", None), settings.pop("network_floor", 0.005)
+    if type(seed) is not int:
+        raise ValueError(f"{config_path}: labels: seed: expected a whole number, got {seed!r}")
+    if network:
+        settings["floor"] = network_floor
+    return _build(f"{config_path}: labels", AdaptationOptions, settings), seed
+
+
+def make_labels(output: Path, detector: str, options: AdaptationOptions, seed: int, device: torch.device) -> None:
     """Label the training crops in `output` by homographic adaptation and write ``labels_train.npy``.
 
     Parameters
     ----------
-    config_path : Path
-        Its section `labels` holds a seed and fields of `AdaptationOptions`.
     output : Path
         Where ``crops_train.npy`` lies.
     detector : str
         "corners" for the classical corner response, else weights as `load_checkpoint` takes them.
+    options : AdaptationOptions
+    seed : int
     device : torch.device
     """
-    settings = dict(yaml.safe_load(config_path.read_text())["labels"])
-    seed = settings.pop("seed")
     score_map: ScoreMap = corner_response
     if detector != "corners":
-        settings["floor"] = settings.pop("network_floor", 0.005)
         score_map = network_score_map(load_checkpoint(detector).network().to(device))
-    settings.pop("network_floor", None)
     crops = torch.from_numpy(np.load(output / "crops_train.npy"))
-    labels = label_crops(crops, score_map, AdaptationOptions(**settings), seed, device)
+    labels = label_crops(crops, score_map, options, seed, device)
     save_array(output / "labels_train.npy", labels.numpy())
     print(f"{float((labels[..., 2] > 0).sum(1).float().mean()):.0f} labels per crop")
+
+
+def _read_sections(path: Path, sections: dict[str, type]) -> dict[str, Any]:
+    try:
+        config = read_yaml(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    for name, kind in sections.items():
+        value = config.get(name) if isinstance(config, dict) else None
+        if not isinstance(value, kind):
+            raise ValueError(f"{path}: {name}: expected {_SECTIONS[kind]}, got {value!r}")
+    return dict(config)
+
+
+def _build(where: str, kind: type[_Options], values: Any) -> _Options:
+    try:
+        options: _Options = build_dataclass(kind, values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from None
+    return options
 
 
 def _usable_crops(content: bytes, options: CropOptions, selection: Selection, rng: np.random.Generator) -> list[Gray]:

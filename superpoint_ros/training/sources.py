@@ -35,7 +35,7 @@ class Source:
     basis: str = ""
 
 
-def read_source(entry: dict[str, Any], config_path: Path) -> Source:
+def read_source(entry: Any, config_path: Path) -> Source:
     """Turn an entry of the configuration into a source.
 
     Raises
@@ -43,6 +43,8 @@ def read_source(entry: dict[str, Any], config_path: Path) -> Source:
     ValueError
         If a field is unknown or a value impossible; the message names file and source.
     """
+    if not isinstance(entry, dict):
+        raise ValueError(f"{config_path}: sources: expected a mapping such as {{name: x, kind: debian}}, got {entry!r}")
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     try:
         source = Source(**values)

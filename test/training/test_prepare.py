@@ -1,4 +1,5 @@
 import csv
+import re
 import shutil
 import struct
 import subprocess
@@ -234,6 +235,37 @@ def test_source_without_its_place_is_refused(tmp_path: Path, entry: dict, messag
     with pytest.raises(ValueError, match=rf"data\.yaml: source 'mine': .*{message}"):
         prepare(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sources": None}, "sources: expected a list, got None"),
+        ({"sources": ["x"]}, "sources: expected a mapping .*, got 'x'"),
+        ({"crops": {}}, "crops: train: CropOptions: expected a mapping, got None"),
+        ({"crops": {"train": {"height": 96, "colour": 1}}}, "crops: train: CropOptions has no field colour"),
+        ({"crops": {"train": {"height": "tall"}}}, "crops: train: height: expected a whole number, got 'tall'"),
+        ({"crops": {"train": {"height": 96}}}, "crops: train: CropOptions.*'width'"),
+        ({"labels": None}, "labels: expected a mapping, got None"),
+        ({"labels": {"views": 3}}, "labels: seed: expected a whole number, got None"),
+        ({"labels": {"seed": 7, "view": 3}}, "labels: AdaptationOptions has no field view"),
+    ],
+)
+def test_faulty_section_is_named_and_changes_nothing(
+    tmp_path: Path, changes: dict, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = {"name": "mine", "kind": "folder", "module": str(tmp_path), "split": "train"}
+    config = write_config(tmp_path / "data.yaml", [entry])
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"labels": {"seed": 7}} | changes))
+    assert main(["prepare-data", "--config", str(config), "--output", str(tmp_path / "out"), "--device", "cpu"]) == 1
+    assert re.search(rf"data\.yaml: {message}", capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_yaml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("sources: [\n")
+    with pytest.raises(ValueError, match=r"data\.yaml: not a YAML file: .* line 2"):
+        prepare(tmp_path / "data.yaml", tmp_path / "out")
 
 
 @pytest.mark.parametrize("empty", ["train", "validation"])
