@@ -15,6 +15,7 @@ ValueRange = tuple[float, float]
 _SAMPLED_VALUES = 50_000  # enough to estimate two percentiles, cheap enough for every frame
 
 
+@np.errstate(invalid="ignore")  # signalling NaNs among the pixels, which become black like others
 def to_8_bit(pixels: npt.NDArray[Any], scaling: Scaling, value_range: ValueRange | None) -> UInt8Image:
     """Scale pixels to 0 to 255 by the rules in `conversion`.
 

@@ -180,7 +180,13 @@ def test_numbers_of_any_size_are_scaled_without_overflow(values, value_range, dt
     assert np.all(np.diff(result[np.isfinite(pixels[0])][finite].astype(int)) >= 0)
 
 
-@pytest.mark.parametrize("pixels", [np.full((16, 16), 3.5), np.full((16, 16), np.nan), np.full((16, 16), np.inf)])
+SIGNALLING_NAN = np.full((16, 16), 0x7FA00000, np.uint32).view(np.float32)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "pixels", [np.full((16, 16), 3.5), np.full((16, 16), np.nan), np.full((16, 16), np.inf), SIGNALLING_NAN]
+)
 def test_an_image_without_contrast_becomes_black(pixels: np.ndarray) -> None:
     assert not to_array(image_message(pixels.astype(np.float32), "32FC1")).any()
 
