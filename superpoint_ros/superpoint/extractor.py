@@ -198,6 +198,8 @@ class SuperPointExtractor:
             return self._extract(arrays, masks, self.options)
 
     def _extract(self, images: Sequence[Image], masks: object, options: DetectionOptions) -> list[Features]:
+        if self.pipeline is not None:
+            images = _without_mixed_colors(images)
         if self.pipeline is not None and self.pipeline.supports(images, options):
             allowed = match_masks(masks, images)
             arrays = [None if mask is None else mask.cpu().numpy() for mask in allowed]
@@ -244,6 +246,13 @@ class SuperPointExtractor:
         features = _split(found._replace(keypoints=rescale(found.keypoints, resized_size, size)), size)
         clock.stop("decoding")
         return features
+
+
+def _without_mixed_colors(images: Sequence[Image]) -> Sequence[Image]:
+    """Make colour arrays grey if there are grey ones of the same call: the pipeline wants one shape."""
+    if not all(isinstance(image, np.ndarray) for image in images) or len({image.ndim for image in images}) == 1:
+        return images
+    return [to_luminance(image).numpy() for image in images]
 
 
 class _StageClock:

@@ -249,6 +249,8 @@ def test_limits_turn_into_warnings_and_errors(detector: SimpleNamespace, probe: 
     for name, limit, level, reason in (
         ("warn_above_latency", 1e-6, DiagnosticStatus.WARN, "latency of"),
         ("error_above_latency", 1e-6, DiagnosticStatus.ERROR, "latency of"),
+        ("warn_above_age", 1e-6, DiagnosticStatus.WARN, "age at reception of"),
+        ("error_above_age", 1e-6, DiagnosticStatus.ERROR, "age at reception of"),
         ("warn_below_rate", 1000.0, DiagnosticStatus.WARN, "below the limit of 1000 Hz"),
         ("error_below_rate", 1000.0, DiagnosticStatus.ERROR, "below the limit of 1000 Hz"),
     ):

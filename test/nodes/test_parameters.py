@@ -91,6 +91,8 @@ BAD_VALUES = [
     ("error_below_rate", -0.5),
     ("warn_above_latency", -0.5),
     ("error_above_latency", -0.5),
+    ("warn_above_age", -0.5),
+    ("error_above_age", 3601.0),
 ]
 
 

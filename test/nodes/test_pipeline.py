@@ -1,4 +1,4 @@
-"""How many images the detector's threads send through the network together."""
+"""What the detector's threads do with images, and how many go through the network together."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 from node_testing import image_message, textured_image
 
 from superpoint_ros.images import ImageError
+from superpoint_ros.nodes.detector import pipeline as pipeline_module
 from superpoint_ros.nodes.detector.camera import Frame
 from superpoint_ros.nodes.detector.model_loading import load_extractor
 from superpoint_ros.nodes.detector.parameters import DetectorParameters
@@ -115,12 +116,16 @@ def test_images_of_equal_size_that_wait_are_one_batch_up_to_the_limit(backend, m
     pipeline = Pipeline(extractor, False, lambda error: None)
     cameras = [Camera(name) for name in ("first", "left", "right", "rear", "other")]
     images = [textured_image(*size) for size in ((48, 64), (48, 64), (48, 64), (48, 64), (56, 64))]
-    pipeline.start()
+    messages = [image_message(image, "rgb8") for image in images]
+    messages[2] = image_message(images[2][..., 0], "mono8")  # grey among colour
+    pipeline.start([camera.name for camera in cameras])
     try:
-        for camera, image in zip(cameras, images):
-            pipeline.offer(Frame(camera, image_message(image, "rgb8"), time.monotonic(), DetectorParameters(), None))
-            wait_until(lambda: extractor.batches)  # the first one is with the network, and the others wait for it
-        wait_until(lambda: all(pipeline._detector.has(camera.name, 60) for camera in cameras[1:]))
+        for camera, message in zip(cameras, messages):
+            pipeline.offer(Frame(camera, message, time.monotonic(), DetectorParameters(), None))
+            if camera is cameras[0]:
+                wait_until(lambda: extractor.batches)  # it is with the network, and the others wait for it
+            else:
+                assert pipeline._detector.has(camera.name, 60)
         extractor.may_begin.set()
         wait_until(lambda: all(camera.published for camera in cameras))
     finally:
@@ -129,12 +134,37 @@ def test_images_of_equal_size_that_wait_are_one_batch_up_to_the_limit(backend, m
     assert extractor.batches == expected
 
 
+def test_a_camera_whose_images_take_long_to_decode_delays_no_other(monkeypatch) -> None:
+    extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", "torch", "fp32")
+    pipeline, slow, quick = Pipeline(extractor, False, lambda error: None), Camera("slow"), Camera("quick")
+    may_end, to_array = threading.Event(), pipeline_module.to_array
+
+    def decode(message: Any, value_range: Any) -> np.ndarray:
+        assert message.header.frame_id != "slow" or may_end.wait(60)
+        return to_array(message, value_range)
+
+    monkeypatch.setattr(pipeline_module, "to_array", decode)
+    pipeline.start(["slow", "quick"])
+    try:
+        for camera in (slow, quick):
+            message = image_message(textured_image(48, 64), "rgb8")
+            message.header.frame_id = camera.name
+            pipeline.offer(Frame(camera, message, time.monotonic(), DetectorParameters(), None))
+        wait_until(lambda: quick.published)
+        assert not slow.published
+        may_end.set()
+        wait_until(lambda: slow.published)
+    finally:
+        may_end.set()
+        pipeline.stop()
+
+
 @pytest.mark.parametrize("is_watched", [False, True])
 def test_overlays_are_drawn_only_while_watched(is_watched, monkeypatch) -> None:
     extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", "torch", "fp32")
     pipeline, camera, drawn = Pipeline(extractor, False, lambda error: None), Camera("eye"), []
     camera.overlay_is_watched = is_watched
-    pipeline.start()
+    pipeline.start(["eye"])
     monkeypatch.setattr(pipeline._painter, "offer", lambda name, result: drawn.append(name))
     message = image_message(textured_image(48, 64), "rgb8")
     pipeline.offer(Frame(camera, message, time.monotonic(), DetectorParameters(), None))

@@ -114,7 +114,12 @@ def test_the_extractor_hands_over_what_the_pipeline_supports(extractor) -> None:
     replayed = recorder.replayed
     assert_same(ours([gray, gray], [torch.from_numpy(mask), None]), extractor([gray, gray], [mask, None]))
     assert recorder.replayed == replayed + 1
-    for images in ([gray, colour], [gray / 255], [colour.transpose(2, 0, 1)], [torch.from_numpy(gray)], [gray] * 9, []):
+    ours.pipeline.prepare([gray, gray], OPTIONS)
+    replayed = recorder.replayed
+    assert_same(ours([gray, colour]), extractor([gray, colour]))  # which are grey there
+    assert recorder.replayed == replayed + 1
+    others = ([gray, colour[:9]], [gray / 255], [colour.transpose(2, 0, 1)], [torch.from_numpy(gray)], [gray] * 9, [])
+    for images in others:
         assert_same(ours(images), extractor(images))
     with pytest.raises(ValueError, match="mask"):
         ours([gray], [mask[:9]])

@@ -69,7 +69,7 @@ class Detector(ManagedNode[DetectorParameters]):
     def run(self) -> None:
         """Subscribe and compute."""
         assert self._pipeline is not None
-        self._pipeline.start()
+        self._pipeline.start(self.settings.cameras)
         for camera in self._cameras:
             camera.subscribe()
 

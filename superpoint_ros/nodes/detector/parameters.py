@@ -178,6 +178,14 @@ class DetectorParameters(NodeParameters):
         live=True,
     )
     error_above_latency: float = parameter(0.0, "The same for an error.", minimum=0.0, maximum=3600.0, live=True)
+    warn_above_age: float = parameter(
+        0.0,
+        "Seconds from an image's stamp to its reception, as 95th percentile, above which /diagnostics warns; 0.0 never.",
+        minimum=0.0,
+        maximum=3600.0,
+        live=True,
+    )
+    error_above_age: float = parameter(0.0, "The same for an error.", minimum=0.0, maximum=3600.0, live=True)
 
     def detection_options(self) -> DetectionOptions:
         """Return the part that the extractor takes between two images."""

@@ -1,9 +1,9 @@
-"""From image messages to published results, in four threads with one task each."""
+"""From image messages to published results, in threads with one task each."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # PyTorch is imported at configure, where its absence can be 
 
 _PATIENCE = 0.2
 """Seconds that the very first result waits for a newer image, because those up to the first one's end are late."""
+_ALL_CAMERAS = "all cameras"
 _WARM_UP_PIXELS = 1920 * 1080
 """In all, for one size of images: the network's time for them on a CPU, seconds, is one in which the node is deaf."""
 
@@ -70,9 +71,10 @@ class Pipeline:
     """Takes frames of all cameras and has their cameras publish the results.
 
     Each thread works on an image while the next one works on the image before, so that the network alone decides the
-    rate. What waits between them is bounded. With ``frame_policy: latest`` the newest image of each camera waits in
-    front of the network, converted already, and images of equal size go through it together, as many as the extractor
-    takes at once: under the policy ``all`` one (`load_extractor`).
+    rate. What waits between them is bounded. With ``frame_policy: latest`` each camera has a thread for conversion, so
+    that one of large JPEGs delays no other. The newest image of each waits in front of the network, converted already,
+    and images of equal size go through it together, as many as the extractor takes at once. With ``all`` one thread
+    converts and the network takes one image at a time (`load_extractor`): those of all cameras stay in order.
 
     Parameters
     ----------
@@ -132,10 +134,11 @@ class Pipeline:
         else:
             self._extractor(images)
 
-    def start(self) -> None:
-        """Start the threads."""
+    def start(self, cameras: Sequence[str]) -> None:
+        """Start the threads, for the cameras of these names."""
         self._has_results = False
-        self._converter = Worker("convert", self._convert, self._keep_all)
+        streams = [_ALL_CAMERAS] if self._keep_all else cameras
+        self._converters = {stream: Worker("convert", self._convert, self._keep_all) for stream in streams}
         self._detector = Worker("detect", self._detect, self._keep_all, _kind, self._extractor.max_batch_size)
         self._publisher = Worker("publish", self._publish, keep_all=True)
         self._painter = Worker("draw", self._draw, self._keep_all)
@@ -146,7 +149,7 @@ class Pipeline:
         if not self.is_running:
             return
         self.is_running = False
-        dropped = self._converter.stop()
+        dropped = [frame for converter in self._converters.values() for frame in converter.stop()]
         dropped += [picture.frame for picture in self._detector.stop()]
         dropped += [result.picture.frame for result in self._publisher.stop()]
         self._painter.stop()
@@ -157,7 +160,9 @@ class Pipeline:
         """Take a frame; under the policy "all" this waits for room."""
         if not self.is_running:  # the image was under way when the node was deactivated
             frame.camera.statistics.count("discarded")
-        elif not self._converter.offer(frame.camera.name, frame):
+            return
+        stream = _ALL_CAMERAS if self._keep_all else frame.camera.name
+        if not self._converters[stream].offer(stream, frame):
             frame.camera.statistics.count("overload")
 
     # What the threads do
@@ -272,5 +277,5 @@ class Pipeline:
 
 
 def _kind(picture: Picture) -> Hashable:
-    """What pictures must have in common to be processed together."""
-    return (*picture.pixels.shape, picture.frame.parameters)
+    """What pictures must have in common to be processed together; grey and colour may mix."""
+    return (*picture.pixels.shape[:2], picture.frame.parameters)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from ..reporting.diagnostics import ERROR, OK, WARN, flow, latencies, silence, status
-from ..reporting.stream_statistics import Snapshot
+from ..reporting.stream_statistics import Snapshot, Stage
 from .camera import Camera
 from .parameters import DetectorParameters
 
@@ -108,11 +108,16 @@ def _limits_crossed(snapshot: Snapshot, parameters: DetectorParameters) -> list[
         if rate < limit and snapshot.period >= _SETTLED:
             findings.append((level, f"{rate:.1f} Hz published, below the limit of {limit:g} Hz"))
             break
-    latency = snapshot.latencies.get("reception to publication")
-    for level, limit in ((ERROR, parameters.error_above_latency), (WARN, parameters.warn_above_latency)):
-        if latency is not None and 0 < limit < latency.p95 * 1e-3:
-            findings.append((level, f"latency of {latency.p95:.0f} ms (p95), above the limit of {1e3 * limit:g} ms"))
-            break
+    durations: tuple[tuple[Stage, str, float, float], ...] = (
+        ("reception to publication", "latency", parameters.warn_above_latency, parameters.error_above_latency),
+        ("age at reception", "age at reception", parameters.warn_above_age, parameters.error_above_age),
+    )
+    for stage, name, warn_above, error_above in durations:
+        taken = snapshot.latencies.get(stage)
+        for level, limit in ((ERROR, error_above), (WARN, warn_above)):
+            if taken is not None and 0 < limit < taken.p95 * 1e-3:
+                findings.append((level, f"{name} of {taken.p95:.0f} ms (p95), above the limit of {1e3 * limit:g} ms"))
+                break
     return findings
 
 
