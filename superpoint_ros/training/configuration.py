@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
-
-import yaml
 
 from ..superpoint.config import SuperPointConfig
 from .dataset import PairOptions
-
-# YAML reads 3e-3 as text.
-_EXPECTED = {int: "a whole number", float: "a number such as 0.003 or 3.0e-3", str: "text"}
+from .yaml_files import read_dataclass
 
 
 @dataclass(frozen=True)
@@ -122,57 +117,5 @@ class TrainingConfig:
 
 
 def load_config(path: Path) -> TrainingConfig:
-    """Read a training configuration.
-
-    Raises
-    ------
-    ValueError
-        If a field is unknown or a value impossible; the message names file and field.
-    """
-    try:
-        config: TrainingConfig = build_dataclass(TrainingConfig, read_yaml(path))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
-    return config
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
-
-    Raises
-    ------
-    ValueError
-        If it is none; the message names the line.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"not a YAML file: {' '.join(str(error).split())}") from None
-
-
-def build_dataclass(kind: Any, values: Any) -> Any:
-    """Build nested dataclasses from the mappings and lists of a YAML file."""
-    if not isinstance(values, dict):
-        raise ValueError(f"{kind.__name__}: expected a mapping, got {values!r}")
-    hints = get_type_hints(kind)
-    unknown = values.keys() - {item.name for item in fields(kind)}
-    if unknown:
-        raise ValueError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
-    return kind(**{name: _build_value(name, hints[name], value) for name, value in values.items()})
-
-
-def _build_value(name: str, hint: Any, value: Any) -> Any:
-    if is_dataclass(hint):
-        return build_dataclass(hint, value)
-    if get_origin(hint) is tuple:
-        return _build_tuple(name, get_args(hint), value)
-    if hint in _EXPECTED and not (type(value) is hint or (hint is float and type(value) is int)):
-        raise ValueError(f"{name}: expected {_EXPECTED[hint]}, got {value!r}")
-    return value
-
-
-def _build_tuple(name: str, hints: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
-    wanted = "a list" if hints[-1] is ... else f"a list of {len(hints)}"
-    if not isinstance(value, list) or (hints[-1] is not ... and len(value) != len(hints)):
-        raise ValueError(f"{name}: expected {wanted}, got {value!r}")
-    return tuple(_build_value(name, hints[0], item) for item in value)
+    """Read a training configuration, as `read_dataclass` does."""
+    return read_dataclass(path, TrainingConfig)

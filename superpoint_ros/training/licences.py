@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal, get_args
+
+LicenceClass = Literal["permissive", "share_alike", "unsuitable"]
 
 _PERMISSIVE = (
     r"public[- ]domain",
@@ -75,7 +78,7 @@ def licence_class(licence: str) -> str:
     Of alternatives ("A or B") the most permissive counts, of several at once ("A and B") the least.
     Unknown names are unsuitable.
     """
-    order = ("permissive", "share_alike", "unsuitable")
+    order: tuple[str, ...] = get_args(LicenceClass)
     alternatives = re.split(r"\s+or\s+|\s*\|\s*", licence.strip(), flags=re.IGNORECASE)
     ranks = []
     for alternative in alternatives:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -17,18 +16,15 @@ from tqdm import tqdm
 from ..superpoint.backends import resolve_device
 from ..superpoint.checkpoints import load_checkpoint
 from ..superpoint.files import replacing
-from .configuration import build_dataclass, read_yaml
 from .crop_packs import read_pack, save_array, save_crops, write_pack
-from .labels import AdaptationOptions, ScoreMap, corner_response, label_crops, network_score_map
+from .data_configuration import DataConfig, LabelOptions
+from .labels import ScoreMap, corner_response, label_crops, network_score_map
 from .licences import licence_class, licence_of
 from .pictures import CropOptions, Gray, cut_crops, image_hash, to_gray, unsuitable
-from .sources import fetch, read_images, read_licences, read_source
+from .sources import fetch, read_images, read_licences
+from .yaml_files import naming, read_dataclass
 
 _DUPLICATE_BITS = 5  # hashes of 64 bits that differ in fewer bits belong to the same picture
-
-_SECTIONS = {int: "a whole number", list: "a list", dict: "a mapping"}
-
-_Options = TypeVar("_Options", CropOptions, AdaptationOptions)
 
 
 @dataclass(frozen=True)
@@ -77,38 +73,37 @@ def run(args: argparse.Namespace) -> int:
         write_pack(args.output, args.pack, args.quality)
         return 0
     device = resolve_device(args.device)
-    options, seed = read_label_options(args.config, network=args.detector != "corners")
+    config = read_dataclass(args.config, DataConfig)
     if args.unpack:
         read_pack(args.unpack, args.output)
     elif not args.labels_only:
-        prepare(args.config, args.output)
-    make_labels(args.output, args.detector, options, seed, device)
+        with naming(args.config):
+            prepare(config, args.output)
+    make_labels(args.output, args.detector, config.labels, device)
     return 0
 
 
-def prepare(config_path: Path, output: Path) -> Selection:
+def prepare(config: DataConfig, output: Path) -> Selection:
     """Fetch all sources and write ``crops_<split>.npy``, ``manifest.json`` and ``manifest.csv`` to `output`.
 
     Raises
     ------
     ValueError
-        If the configuration is faulty, a source cannot be had or a split ends without crops; the message names it,
-        and what was in `output` before stays.
+        If a source cannot be had or a split ends without crops; the message names it, and what was in `output`
+        before stays.
     """
-    config = _read_sections(config_path, {"seed": int, "licence_classes": list, "crops": dict, "sources": list})
-    sources = [read_source(entry, config_path) for entry in config["sources"]]
-    options = {
-        split: _build(f"{config_path}: crops: {split}", CropOptions, config["crops"].get(split))
-        for split in {source.split for source in sources}
-    }
-    rng = np.random.default_rng(config["seed"])
+    for source in config.sources:
+        if source.kind == "folder" and not Path(source.module).is_dir():
+            raise ValueError(f"sources: {source.name!r}: module: {source.module} is no folder")
+    options = {"train": config.crops.train, "validation": config.crops.validation}
+    rng = np.random.default_rng(config.seed)
     selection = Selection()
-    for source in sorted(sources, key=lambda source: source.split != "validation"):
+    for source in sorted(config.sources, key=lambda source: source.split != "validation"):
         folder, version = fetch(source, output)
         licences = read_licences(source, folder)
         for path, content in tqdm(list(read_images(source, folder)), desc=source.name):
             licence = licence_of(path, licences)
-            if licence is None or licence_class(licence) not in config["licence_classes"]:
+            if licence is None or licence_class(licence) not in config.licence_classes:
                 selection.reject(f"licence: {licence or 'not named'}")
                 continue
             crops = _usable_crops(content, options[source.split], selection, rng)
@@ -116,31 +111,14 @@ def prepare(config_path: Path, output: Path) -> Selection:
                 row = ManifestRow(source.split, source.name, version, path, licence, len(crops))
                 selection.rows.append(row)
                 selection.crops[source.split].extend(crops)
-    for split in sorted({"train"} | {source.split for source in sources}):
+    for split in sorted({"train"} | {source.split for source in config.sources}):
         if not selection.crops[split]:
-            raise ValueError(f"{config_path}: no crops for {split}; pictures rejected: {selection.rejected or 'none'}")
+            raise ValueError(f"no crops for {split}; pictures rejected: {selection.rejected or 'none'}")
     _write(selection, output)
     return selection
 
 
-def read_label_options(config_path: Path, network: bool) -> tuple[AdaptationOptions, int]:
-    """Read the section `labels`: fields of `AdaptationOptions`, the seed, and the floor for a network's scores.
-
-    Raises
-    ------
-    ValueError
-        If the section is missing or faulty; the message names file and field.
-    """
-    settings = dict(_read_sections(config_path, {"labels": dict})["labels"])
-    seed, network_floor = settings.pop("seed", None), settings.pop("network_floor", 0.005)
-    if type(seed) is not int:
-        raise ValueError(f"{config_path}: labels: seed: expected a whole number, got {seed!r}")
-    if network:
-        settings["floor"] = network_floor
-    return _build(f"{config_path}: labels", AdaptationOptions, settings), seed
-
-
-def make_labels(output: Path, detector: str, options: AdaptationOptions, seed: int, device: torch.device) -> None:
+def make_labels(output: Path, detector: str, options: LabelOptions, device: torch.device) -> None:
     """Label the training crops in `output` by homographic adaptation and write ``labels_train.npy``.
 
     Parameters
@@ -149,37 +127,17 @@ def make_labels(output: Path, detector: str, options: AdaptationOptions, seed: i
         Where ``crops_train.npy`` lies.
     detector : str
         "corners" for the classical corner response, else weights as `load_checkpoint` takes them.
-    options : AdaptationOptions
-    seed : int
+    options : LabelOptions
     device : torch.device
     """
     score_map: ScoreMap = corner_response
     if detector != "corners":
         score_map = network_score_map(load_checkpoint(detector).network().to(device))
+        options = replace(options, floor=options.network_floor)
     crops = torch.from_numpy(np.load(output / "crops_train.npy"))
-    labels = label_crops(crops, score_map, options, seed, device)
+    labels = label_crops(crops, score_map, options, options.seed, device)
     save_array(output / "labels_train.npy", labels.numpy())
     print(f"{float((labels[..., 2] > 0).sum(1).float().mean()):.0f} labels per crop")
-
-
-def _read_sections(path: Path, sections: dict[str, type]) -> dict[str, Any]:
-    try:
-        config = read_yaml(path)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    for name, kind in sections.items():
-        value = config.get(name) if isinstance(config, dict) else None
-        if not isinstance(value, kind):
-            raise ValueError(f"{path}: {name}: expected {_SECTIONS[kind]}, got {value!r}")
-    return dict(config)
-
-
-def _build(where: str, kind: type[_Options], values: Any) -> _Options:
-    try:
-        options: _Options = build_dataclass(kind, values)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from None
-    return options
 
 
 def _usable_crops(content: bytes, options: CropOptions, selection: Selection, rng: np.random.Generator) -> list[Gray]:

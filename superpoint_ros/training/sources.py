@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from .archives import read_rcc, read_zip
 from .licences import FileLicence, parse_copyright
@@ -26,42 +26,17 @@ class Source:
     """
 
     name: str
-    kind: str
-    split: str
+    kind: Literal["debian", "python", "folder"]
+    split: Literal["train", "validation"]
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     module: str = ""
     licence: str = ""
     basis: str = ""
 
-
-def read_source(entry: Any, config_path: Path) -> Source:
-    """Turn an entry of the configuration into a source.
-
-    Raises
-    ------
-    ValueError
-        If a field is unknown or a value impossible; the message names file and source.
-    """
-    if not isinstance(entry, dict):
-        raise ValueError(f"{config_path}: sources: expected a mapping such as {{name: x, kind: debian}}, got {entry!r}")
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    try:
-        source = Source(**values)
-    except TypeError as error:
-        raise ValueError(f"{config_path}: source {entry.get('name', entry)!r}: {error}") from None
-    if source.kind not in ("debian", "python", "folder") or source.split not in ("train", "validation"):
-        raise ValueError(
-            f"{config_path}: source {source.name!r}: kind must be debian, python or folder and split train or "
-            f"validation, got {source.kind!r} and {source.split!r}"
-        )
-    if source.kind != "debian" and not source.module:
-        raise ValueError(
-            f"{config_path}: source {source.name!r}: kind {source.kind} needs module, the package or folder of pictures"
-        )
-    if source.kind == "folder" and not Path(source.module).is_dir():
-        raise ValueError(f"{config_path}: source {source.name!r}: module: {source.module} is no folder")
-    return source
+    def __post_init__(self) -> None:
+        if self.kind != "debian" and not self.module:
+            raise ValueError(f"kind {self.kind} needs module, the package or folder of pictures")
 
 
 def fetch(source: Source, output: Path) -> tuple[Path, str]:

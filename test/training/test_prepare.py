@@ -15,9 +15,11 @@ import yaml
 from superpoint_ros.__main__ import main
 from superpoint_ros.training.archives import read_rcc, read_zip
 from superpoint_ros.training.crop_packs import read_pack, write_pack
+from superpoint_ros.training.data_configuration import DataConfig
 from superpoint_ros.training.licences import licence_class, licence_of, parse_copyright
 from superpoint_ros.training.pictures import CropOptions, cut_crops, image_hash, unsuitable
 from superpoint_ros.training.prepare import prepare
+from superpoint_ros.training.yaml_files import read_dataclass
 
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: pictures
@@ -137,10 +139,15 @@ def write_config(path: Path, sources: list[dict]) -> Path:
         "seed": 1,
         "licence_classes": ["permissive"],
         "crops": {"train": crop, "validation": crop},
+        "labels": {"seed": 7, "views": 3, "network_floor": 0.0},
         "sources": sources,
     }
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def prepare_from(path: Path, output: Path) -> None:
+    prepare(read_dataclass(path, DataConfig), output)
 
 
 def test_prepare_keeps_free_new_and_usable_pictures(tmp_path: Path) -> None:
@@ -160,7 +167,7 @@ def test_prepare_keeps_free_new_and_usable_pictures(tmp_path: Path) -> None:
         {"name": "training", "kind": "folder", "module": str(tmp_path / "train"), "split": "train"},
         {"name": "checking", "kind": "folder", "module": str(tmp_path / "check"), "split": "validation"},
     ]
-    prepare(write_config(tmp_path / "data.yaml", sources), tmp_path / "out")
+    prepare_from(write_config(tmp_path / "data.yaml", sources), tmp_path / "out")
     with (tmp_path / "out/manifest.csv").open() as file:
         rows = [(row["split"], row["path"], row["licence"], int(row["crops"])) for row in csv.DictReader(file)]
     assert [row[:3] for row in rows] == [
@@ -181,7 +188,7 @@ def test_debian_packages_are_unpacked(tmp_path: Path) -> None:
     archive.parent.mkdir(parents=True)
     subprocess.run(["dpkg-deb", "--build", tmp_path / "tree", archive], check=True, capture_output=True)
     config = write_config(tmp_path / "data.yaml", [{"name": "pictures", "kind": "debian", "split": "train"}])
-    prepare(config, tmp_path / "out")
+    prepare_from(config, tmp_path / "out")
     with (tmp_path / "out/manifest.csv").open() as file:
         assert [(row["path"], row["version"]) for row in csv.DictReader(file)] == [
             ("usr/share/x/photos/a.jpg", "1:2.0-3")
@@ -193,7 +200,7 @@ def test_package_that_cannot_be_unpacked_is_named(tmp_path: Path) -> None:
     (tmp_path / "out/packages/pictures_2.0-3_all.deb").write_bytes(b"cut off")
     config = write_config(tmp_path / "data.yaml", [{"name": "pictures", "kind": "debian", "split": "train"}])
     with pytest.raises(ValueError, match=r"source 'pictures': 'dpkg-deb .*pictures_2\.0-3_all\.deb"):
-        prepare(config, tmp_path / "out")
+        prepare_from(config, tmp_path / "out")
 
 
 @pytest.mark.parametrize("detector", ["corners", "random"])
@@ -202,8 +209,6 @@ def test_the_command_labels_the_crops_again(tmp_path: Path, detector: str) -> No
     square[:, 30:60, 40:80] = 200
     np.save(tmp_path / "crops_train.npy", square)
     config = write_config(tmp_path / "data.yaml", [])
-    settings = yaml.safe_load(config.read_text()) | {"labels": {"seed": 7, "views": 3, "network_floor": 0.0}}
-    config.write_text(yaml.safe_dump(settings))
     arguments = ["--config", config, "--output", tmp_path, "--labels-only", "--detector", detector, "--device", "cpu"]
     assert main(["prepare-data", *map(str, arguments)]) == 0
     labels = np.load(tmp_path / "labels_train.npy")
@@ -212,43 +217,48 @@ def test_the_command_labels_the_crops_again(tmp_path: Path, detector: str) -> No
         assert ((labels[..., 2] > 0).sum(1) == 4).all()
 
 
-def test_faulty_source_is_named(tmp_path: Path) -> None:
-    config = write_config(tmp_path / "data.yaml", [{"name": "x", "kind": "ftp", "split": "train"}])
-    with pytest.raises(ValueError, match=r"data\.yaml: source 'x'.*'ftp'"):
-        prepare(config, tmp_path / "out")
-    config = write_config(tmp_path / "data.yaml", [{"name": "x", "kind": "folder", "split": "train", "color": "red"}])
-    with pytest.raises(ValueError, match=r"source 'x'.*color"):
-        prepare(config, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"kind": "folder", "module": "absent"}, "absent is no folder"),
+        ({"kind": "ftp"}, "kind: expected one of debian, python, folder, got 'ftp'"),
+        ({"kind": "debian", "split": "test"}, "split: expected one of train, validation, got 'test'"),
+        ({"kind": "debian", "color": "red"}, "unknown field color"),
+        ({}, "missing field kind"),
+        ({"kind": "folder", "module": "absent"}, "module: absent is no folder"),
         ({"kind": "folder"}, "kind folder needs module"),  # which would be the current folder
         ({"kind": "python"}, "kind python needs module"),
+        ({"kind": "debian", "include": "*.png"}, r"include: expected a list, got '\*\.png'"),  # each letter a pattern
+        ({"kind": "debian", "exclude": ["*logo*", 3]}, "exclude: number 2: expected text, got 3"),
     ],
 )
-def test_source_without_its_place_is_refused(tmp_path: Path, entry: dict, message: str) -> None:
+def test_faulty_source_is_named_and_changes_nothing(
+    tmp_path: Path, entry: dict, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = write_config(tmp_path / "data.yaml", [{"name": "mine", "split": "train", **entry}])
-    with pytest.raises(ValueError, match=rf"data\.yaml: source 'mine': .*{message}"):
-        prepare(config, tmp_path / "out")
+    assert main(["prepare-data", "--config", str(config), "--output", str(tmp_path / "out"), "--device", "cpu"]) == 1
+    assert re.search(rf"data\.yaml: sources: 'mine': {message}", capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"seed": None}, "seed: expected a whole number, got None"),
+        ({"licence_classes": ["free"]}, "licence_classes: number 1: expected one of permissive, .*, got 'free'"),
         ({"sources": None}, "sources: expected a list, got None"),
-        ({"sources": ["x"]}, "sources: expected a mapping .*, got 'x'"),
-        ({"crops": {}}, "crops: train: CropOptions: expected a mapping, got None"),
-        ({"crops": {"train": {"height": 96, "colour": 1}}}, "crops: train: CropOptions has no field colour"),
-        ({"crops": {"train": {"height": "tall"}}}, "crops: train: height: expected a whole number, got 'tall'"),
-        ({"crops": {"train": {"height": 96}}}, "crops: train: CropOptions.*'width'"),
+        ({"sources": ["x"]}, "sources: number 1: expected a mapping, got 'x'"),
+        ({"sources": [{"kind": "debian"}]}, "sources: number 1: missing field name, split"),
+        ({"crops": {}}, "crops: missing field train, validation"),
+        ({"crops": {"train": {"height": 96, "colour": 1}, "validation": {}}}, "crops: train: unknown field colour"),
+        (
+            {"crops": {"train": {"height": "tall", "width": 128, "per_image": 2}, "validation": {}}},
+            "crops: train: height: expected a whole number, got 'tall'",
+        ),
+        ({"crops": {"train": {"height": 96}, "validation": {}}}, "crops: train: missing field width, per_image"),
         ({"labels": None}, "labels: expected a mapping, got None"),
-        ({"labels": {"views": 3}}, "labels: seed: expected a whole number, got None"),
-        ({"labels": {"seed": 7, "view": 3}}, "labels: AdaptationOptions has no field view"),
+        ({"labels": {"views": 3}}, "labels: missing field seed"),
+        ({"labels": {"seed": 7, "view": 3}}, "labels: unknown field view"),
+        ({"pictures": []}, "unknown field pictures"),
     ],
 )
 def test_faulty_section_is_named_and_changes_nothing(
@@ -256,16 +266,27 @@ def test_faulty_section_is_named_and_changes_nothing(
 ) -> None:
     entry = {"name": "mine", "kind": "folder", "module": str(tmp_path), "split": "train"}
     config = write_config(tmp_path / "data.yaml", [entry])
-    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"labels": {"seed": 7}} | changes))
-    assert main(["prepare-data", "--config", str(config), "--output", str(tmp_path / "out"), "--device", "cpu"]) == 1
-    assert re.search(rf"data\.yaml: {message}", capsys.readouterr().err)
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | changes))
+    for more in ((), ("--labels-only",)):
+        arguments = ["--config", str(config), "--output", str(tmp_path / "out"), "--device", "cpu", *more]
+        assert main(["prepare-data", *arguments]) == 1
+        assert re.search(rf"data\.yaml: {message}\n", capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_yaml_is_named(tmp_path: Path) -> None:
-    (tmp_path / "data.yaml").write_text("sources: [\n")
-    with pytest.raises(ValueError, match=r"data\.yaml: not a YAML file: .* line 2"):
-        prepare(tmp_path / "data.yaml", tmp_path / "out")
+@pytest.mark.parametrize(
+    ("text", "reason"), [("sources: [\n", "not a YAML file: .* line 2"), ("", "expected a mapping, got None")]
+)
+def test_what_is_no_configuration_of_data_is_named(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(ValueError, match=rf"data\.yaml: {reason}"):
+        read_dataclass(tmp_path / "data.yaml", DataConfig)
+
+
+def test_the_shipped_configuration_of_data_is_valid() -> None:
+    config = read_dataclass(Path("config/training/data.yaml"), DataConfig)
+    assert len({source.name for source in config.sources}) == len(config.sources) > 20
+    assert config.crops.validation.scales == (1.0, 1.8)
 
 
 @pytest.mark.parametrize("empty", ["train", "validation"])
@@ -279,8 +300,8 @@ def test_split_without_crops_is_refused_and_changes_nothing(tmp_path: Path, empt
     out = tmp_path / "out"
     out.mkdir()
     (out / "manifest.json").write_text("old")
-    with pytest.raises(ValueError, match=rf"data\.yaml: no crops for {empty}; .*too flat"):
-        prepare(write_config(tmp_path / "data.yaml", sources), out)
+    with pytest.raises(ValueError, match=rf"no crops for {empty}; .*too flat"):
+        prepare_from(write_config(tmp_path / "data.yaml", sources), out)
     assert [path.name for path in out.iterdir()] == ["manifest.json"]
     assert (out / "manifest.json").read_text() == "old"
 
@@ -330,8 +351,7 @@ def test_crops_come_out_of_a_pack_nearly_as_they_went_in(tmp_path: Path, capsys:
     (there / "manifest.csv").write_text("split,package\n")
     pack = tmp_path / "crops.zip"
     assert main(["prepare-data", "--output", str(there), "--pack", str(pack), "--quality", "90"]) == 0
-    config = tmp_path / "data.yaml"
-    config.write_text(yaml.safe_dump({"labels": {"seed": 1, "views": 2}}))
+    config = write_config(tmp_path / "data.yaml", [{"name": "x", "kind": "folder", "module": "x", "split": "train"}])
     assert main(["prepare-data", "--config", str(config), "--output", str(here), "--unpack", str(pack)]) == 0
     for split, array in crops.items():
         found = np.load(here / f"crops_{split}.npy")
@@ -355,7 +375,7 @@ def test_new_crops_are_never_beside_labels_of_others(tmp_path: Path, source: str
     else:
         assert cv2.imwrite(str(pictures / "a.png"), photo(1))
         entry = {"name": "mine", "kind": "folder", "module": str(pictures), "split": "train", "licence": "CC0-1.0"}
-        prepare(write_config(tmp_path / "data.yaml", [entry]), out)
+        prepare_from(write_config(tmp_path / "data.yaml", [entry]), out)
     assert (out / "crops_train.npy").is_file()
     assert not (out / "labels_train.npy").exists()
 

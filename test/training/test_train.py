@@ -297,17 +297,18 @@ def test_exported_folder_loads_as_the_trained_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: x\nlearning_rate: 1\n", "TrainingConfig has no field learning_rate"),
-        ("name: x\nloss: {detektor: 1}\n", "LossWeights has no field detektor"),
-        ("name: x\nnetwork: {decoder_hidden_size: 0}\n", "decoder_hidden_size"),
+        ("name: x\nlearning_rate: 1\n", r"x\.yaml: unknown field learning_rate"),
+        ("name: x\nloss: {detektor: 1}\n", r"x\.yaml: loss: unknown field detektor"),
+        ("name: x\nnetwork: {decoder_hidden_size: 0}\n", "network: decoder_hidden_size"),
+        ("steps: 3\n", "missing field name"),
         ("- name\n", "expected a mapping"),
         ("name: [x\n", "not a YAML file: .* line 2"),
         ("name: x\nlr: 3e-3\n", r"lr: expected a number such as .* 3\.0e-3, got '3e-3'"),
         ("name: x\nsteps: twelve\n", "steps: expected a whole number, got 'twelve'"),
-        ("name: x\nloss: {detector: [1]}\n", r"detector: expected a number .*, got \[1\]"),
+        ("name: x\nloss: {detector: [1]}\n", r"loss: detector: expected a number .*, got \[1\]"),
         ("name: x\nphases: []\n", "phases: expected at least one"),
         ("name: x\nphases: {pairs: 1}\n", "phases: expected a list, got"),
-        ("name: x\nphases: [{scale: [1.0]}]\n", "scale: expected a list of 2, got"),
+        ("name: x\nphases: [{scale: [1.0]}]\n", "phases: number 1: scale: expected a list of 2, got"),
         ("name: x\nsteps: -3\n", "expected steps above 0, or minutes above 0, got -3"),  # would never end
         ("name: x\nminutes: 0\n", "expected steps above 0, or minutes above 0, got 0 and 0"),
         ("name: x\nminutes: 3\ndecay_steps: 10\n", "decay_steps: 10 .* steps, which are 0"),
