@@ -97,6 +97,8 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "checkpoint.pt").exists():
             self.load()
+        for name in ("metrics.csv", "validation.csv"):
+            drop_rows_after(folder / name, self.step)
 
     @property
     def result(self) -> SuperPointNetwork:
@@ -234,8 +236,6 @@ class Trainer:
             optimizer.load_state_dict(saved)
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
-        for name in ("metrics.csv", "validation.csv"):
-            drop_rows_after(self.folder / name, self.step)
 
     def _initial_network(self) -> SuperPointNetwork:
         init, phase = self.config.init, self.config.phases[0]
@@ -281,11 +281,17 @@ class Trainer:
 
 
 def drop_rows_after(path: Path, step: int) -> None:
-    """Drop the rows of later steps from a CSV of `Trainer`, if there is one: a resumed run makes these steps again."""
+    """Drop the rows of later steps from a CSV of `Trainer`, if there is one: a resumed run makes these steps again.
+
+    Where none is left the file goes, whose columns may be those of another configuration.
+    """
     if not path.exists():
         return
     lines = path.read_bytes().splitlines(keepends=True)
     kept = [line for line in lines[1:] if float(line.split(b",")[0]) <= step]
+    if not kept:
+        path.unlink()
+        return
     with replacing(path) as partial:
         partial.write_bytes(b"".join(lines[:1] + kept))
 

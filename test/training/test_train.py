@@ -1,4 +1,3 @@
-import csv
 import hashlib
 import sys
 from dataclasses import replace
@@ -15,6 +14,7 @@ from superpoint_ros.superpoint.network import SuperPointNetwork
 from superpoint_ros.training.configuration import Phase, ReleasedWeights, TrainingConfig, ValidationOptions, load_config
 from superpoint_ros.training.initial_weights import insert_batch_norm
 from superpoint_ros.training.optimizer import orthogonalise
+from superpoint_ros.training.plots import read_columns
 from superpoint_ros.training.train import Trainer
 
 SMALL = TrainingConfig(
@@ -241,10 +241,9 @@ def test_training_lowers_the_losses(tmp_path: Path, muon_lr: float) -> None:
 def test_metrics_and_curve_are_written(tmp_path: Path) -> None:
     config = replace(SMALL, steps=50, phases=(Phase(height=32, width=32, pairs=1),))
     Trainer(config, tmp_path, CPU).train()
-    with (tmp_path / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["step"] for row in rows] == ["50"]
-    assert float(rows[0]["detector"]) > 0
+    columns = read_columns(tmp_path / "metrics.csv")
+    assert columns["step"] == [50]
+    assert columns["detector"][0] > 0
     assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -268,9 +267,25 @@ def test_resuming_drops_rows_that_come_again(tmp_path: Path) -> None:
             trainer._log(name, {"detector": 0.5})
     resumed = Trainer(config, tmp_path, CPU)
     resumed.train(stop_after=50)
-    for name, expected in (("metrics.csv", ["100050", "100100"]), ("validation.csv", [])):
-        with (tmp_path / name).open() as file:
-            assert [row["step"] for row in csv.DictReader(file)] == expected, name
+    assert read_columns(tmp_path / "metrics.csv")["step"] == [100_050, 100_100]
+    assert not (tmp_path / "validation.csv").exists()
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_its_rows_anew(tmp_path: Path) -> None:
+    killed = Trainer(SMALL, tmp_path, CPU)
+    for killed.step in (50, 100):
+        for name in ("metrics.csv", "validation.csv"):
+            killed._log(name, {"detector": 0.5})
+    begun_anew = Trainer(SMALL, tmp_path, CPU)
+    begun_anew.step = 50
+    begun_anew._log("metrics.csv", {"detector": 0.5, "descriptor": 0.5})
+    assert read_columns(tmp_path / "metrics.csv") == {
+        "step": [50],
+        "minutes": [0],
+        "detector": [0.5],
+        "descriptor": [0.5],
+    }
+    assert not (tmp_path / "validation.csv").exists()
 
 
 def test_exported_folder_loads_as_the_trained_network(tmp_path: Path) -> None:
