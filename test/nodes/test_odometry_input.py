@@ -17,6 +17,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import Odometry
 from node_testing import NodeProcess, Probe, latest_status
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from superpoint_ros.msg import KeypointArray
@@ -28,6 +29,15 @@ SIZE = (320, 240)
 FOCAL_LENGTH = 250.0
 BASELINE = 0.1
 STATUS = "follower: west"
+
+
+def calibration(side: int = 0) -> CameraInfo:
+    """Return that of the left (0) or the right (1) camera."""
+    info = CameraInfo(width=SIZE[0], height=SIZE[1], distortion_model="plumb_bob")
+    info.k = [FOCAL_LENGTH, 0.0, SIZE[0] / 2, 0.0, FOCAL_LENGTH, SIZE[1] / 2, 0.0, 0.0, 1.0]
+    info.r = np.eye(3).ravel()
+    info.p = np.insert(np.reshape(info.k, (3, 3)), 3, [-side * BASELINE * FOCAL_LENGTH, 0, 0], axis=1).ravel()
+    return info
 
 
 class StereoCamera:
@@ -45,11 +55,7 @@ class StereoCamera:
 
     def _is_answered(self) -> bool:
         for side, publisher in enumerate(self._infos):
-            info = CameraInfo(width=SIZE[0], height=SIZE[1], distortion_model="plumb_bob")
-            info.k = [FOCAL_LENGTH, 0.0, SIZE[0] / 2, 0.0, FOCAL_LENGTH, SIZE[1] / 2, 0.0, 0.0, 1.0]
-            info.r = np.eye(3).ravel()
-            info.p = np.insert(np.reshape(info.k, (3, 3)), 3, [-side * BASELINE * FOCAL_LENGTH, 0, 0], axis=1).ravel()
-            publisher.publish(info)
+            publisher.publish(calibration(side))
         self.send(0.0)
         self.probe.spin_for(0.3, unless=lambda: bool(self._poses))
         return bool(self._poses)
@@ -177,6 +183,68 @@ def test_diagnostics_tell_when_keypoints_stop_or_one_side_does(follower: SimpleN
     probe.wait_until(says_alone, "ERROR for want of pairs")
     assert follower.node.stop() == 0
     assert "Traceback" not in follower.node.output
+
+
+class Watcher:
+    """An odometry node of a camera of the same name, and what it says."""
+
+    def __init__(self, name: str, start_node: Callable[..., NodeProcess], probe: Probe, **overrides: str) -> None:
+        prefix = f"qos_overrides./{name}/camera_info.subscription"
+        parameters = {f"{prefix}.{policy}": value for policy, value in overrides.items()}
+        self._probe, self._status = probe, f"{name}: {name}"
+        self._reports = probe.collect(DiagnosticArray, "/diagnostics")
+        self._keypoints = probe.create_publisher(KeypointArray, f"{name}/keypoints", 10)
+        self.node = start_node("odometry", {"cameras": [name], **parameters}, "-r", f"__node:={name}")
+
+    def wait_for(self, text: str, message: KeypointArray) -> None:
+        """Publish keypoints until their status says `text`."""
+
+        def is_said() -> bool:
+            self._keypoints.publish(message)
+            self._probe.spin_for(0.2)
+            status = latest_status(self._reports, self._status)
+            return status is not None and text in status.message
+
+        self._probe.wait_until(is_said, text)
+        assert self.node.stop() == 0
+        assert "Traceback" not in self.node.output
+
+
+EMPTY = KeypointArray(width=SIZE[0], height=SIZE[1])
+
+
+def test_takes_calibration_that_a_latched_publisher_has_already_sent(
+    start_node: Callable[..., NodeProcess], probe: Probe
+) -> None:
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = probe.create_publisher(CameraInfo, "lasting/camera_info", latched)
+    publisher.publish(calibration())
+    Watcher("lasting", start_node, probe).wait_for("initialising", EMPTY)
+
+
+def test_takes_calibration_of_a_best_effort_publisher(start_node: Callable[..., NodeProcess], probe: Probe) -> None:
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    publisher = probe.create_publisher(CameraInfo, "hasty/camera_info", best_effort)
+    timer = probe.create_timer(0.1, lambda: publisher.publish(calibration()))
+    Watcher("hasty", start_node, probe).wait_for("initialising", EMPTY)
+    probe.destroy_timer(timer)
+
+
+def test_says_why_no_calibration_can_arrive(start_node: Callable[..., NodeProcess], probe: Probe) -> None:
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    probe.create_publisher(CameraInfo, "picky/camera_info", best_effort)
+    reason = "nothing can arrive on /picky/camera_info: its publishers offer reliability best_effort"
+    Watcher("picky", start_node, probe, reliability="reliable").wait_for(reason, EMPTY)
+
+
+def test_an_unknown_policy_of_the_calibration_fails_with_one_sentence(
+    start_node: Callable[..., NodeProcess], probe: Probe
+) -> None:
+    watcher = Watcher("mistaken", start_node, probe, reliability="perfect")
+    watcher.node.wait_for_output("cannot activate: parameter qos_overrides./mistaken/camera_info.subscription: ")
+    assert probe.state("mistaken") == "inactive"
+    assert watcher.node.stop() == 0
+    assert "perfect" in watcher.node.output and "Traceback" not in watcher.node.output
 
 
 def test_missing_colmap_fails_configure_with_one_sentence(

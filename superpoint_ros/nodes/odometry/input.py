@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
@@ -18,7 +18,7 @@ from superpoint_ros.odometry import KeypointFrame, OdometryCamera, Rectifier, mo
 
 from ..messages.keypoints import Keypoints, from_message
 from ..messages.stamps import nanoseconds
-from ..topics.calibration import camera_model
+from ..topics.calibration import CameraInfoSubscription, camera_model
 from ..topics.pairing import Pairing
 from ..topics.qos import overridable
 from .parameters import OdometryParameters
@@ -54,11 +54,18 @@ class Arrival:
 class _Eye:
     """A camera: the newest calibration, and what follows from it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, node: Node, name: str) -> None:
         self.name = name
-        self.info: CameraInfo | None = None
-        self._made_of: CameraInfo | None = None
+        self._info: CameraInfo | None = None
         self._rectifier: Rectifier | None = None
+        self._infos = CameraInfoSubscription(node, f"{name}/camera_info", self._take)
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        self._infos.destroy()
+
+    def _take(self, info: CameraInfo) -> None:
+        self._info, self._rectifier = info, None
 
     def rectifier(self, size: tuple[int, int]) -> Rectifier:
         """Return how to rectify keypoints in this camera's images of (width, height) pixels.
@@ -68,10 +75,10 @@ class _Eye:
         InputError
             If its calibration is missing, is none, or is for images of another size.
         """
-        info = self.info
+        info = self._info
         if info is None:
-            raise InputError(f"no {self.name}/camera_info yet")
-        if self._rectifier is None or info is not self._made_of:
+            raise InputError(self._infos.mismatch or f"no {self.name}/camera_info yet")
+        if self._rectifier is None:
             try:
                 model = camera_model(info)
             except ValueError as error:
@@ -79,7 +86,6 @@ class _Eye:
             ideal = np.array(info.p, np.float64).reshape(3, 4)[:, :3]
             rotation = np.array(info.r, np.float64).reshape(3, 3)
             rectified = ideal[0, 0] > 0 and np.abs(rotation).sum() > 0
-            self._made_of = info
             self._rectifier = Rectifier(
                 model, rotation if rectified else np.eye(3), ideal if rectified else model.matrix
             )
@@ -99,7 +105,7 @@ class _Eye:
         InputError
             If the calibration does not have it.
         """
-        projection = np.array(self.info.p, np.float64) if self.info else np.zeros(12)
+        projection = np.array(self._info.p, np.float64) if self._info else np.zeros(12)
         baseline = float(-projection[3] / projection[0]) if projection[0] else 0.0
         if not baseline > 0:
             raise InputError(
@@ -130,6 +136,11 @@ class OdometryInput:
         Of the (left) camera.
     topics : list of str
         Full names, after remapping, of the keypoints.
+
+    Raises
+    ------
+    ValueError
+        If an override parameter of the quality of service has a value that its policy does not know.
     """
 
     def __init__(
@@ -143,33 +154,37 @@ class OdometryInput:
         self.name = settings.cameras[0]
         self.topics = [node.resolve_topic_name(f"{name}/keypoints") for name in settings.cameras]
         self._node = node
-        self._eyes = [_Eye(name) for name in settings.cameras]
+        self._eyes: list[_Eye] = []
         self._pairing: Pairing[KeypointArray] = Pairing(round(settings.sync_slop * 1e9))
         self._on_message = on_message
         self._on_frame = on_frame
         self._on_error = on_error
         self._subscriptions: list[Subscription] = []
         try:
-            for side, eye in enumerate(self._eyes):
-                self._subscribe(side, eye)
-        except RuntimeError as error:  # rclpy's, which names the policy and the value
+            for side, name in enumerate(settings.cameras):
+                self._eyes.append(_Eye(node, name))
+                self._subscribe(side, name)
+        except ValueError:
             self.destroy()
-            raise ValueError(f"parameter qos_overrides.{self.topics[side]}.subscription: {error}") from error
+            raise
 
-    def _subscribe(self, side: int, eye: _Eye) -> None:
-        keypoints = self._node.create_subscription(
-            KeypointArray,
-            f"{eye.name}/keypoints",
-            partial(self._receive, side),
-            QoSProfile(depth=_KEYPOINTS_DEPTH),
-            qos_overriding_options=overridable(),
-        )
-        any_publisher = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        info = self._node.create_subscription(CameraInfo, f"{eye.name}/camera_info", partial(_keep, eye), any_publisher)
-        self._subscriptions += [keypoints, info]
+    def _subscribe(self, side: int, name: str) -> None:
+        try:
+            subscription = self._node.create_subscription(
+                KeypointArray,
+                f"{name}/keypoints",
+                partial(self._receive, side),
+                QoSProfile(depth=_KEYPOINTS_DEPTH),
+                qos_overriding_options=overridable(),
+            )
+        except RuntimeError as error:  # rclpy's, which names the policy and the value
+            raise ValueError(f"parameter qos_overrides.{self.topics[side]}.subscription: {error}") from error
+        self._subscriptions.append(subscription)
 
     def destroy(self) -> None:
         """Unsubscribe."""
+        for eye in self._eyes:
+            eye.destroy()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
@@ -221,10 +236,3 @@ def _checked(eye: _Eye, message: KeypointArray) -> Keypoints:
     if len(keypoints.keypoints) and not keypoints.descriptors.shape[1]:
         raise InputError(f"{eye.name}/keypoints has no descriptors: set the detector's publish_descriptors")
     return keypoints
-
-
-def _keep(eye: _Eye, info: CameraInfo) -> None:
-    """Keep a calibration if it is a new one; only its stamp changes as a rule."""
-    info.header = Header()
-    if info != eye.info:
-        eye.info = info

@@ -17,8 +17,52 @@ from .subscription import AdoptingSubscription
 _WATCH_PERIOD = 0.5  # seconds
 
 
+class CameraInfoSubscription:
+    """Listens to a topic of CameraInfo with the quality of service that its publishers offer.
+
+    Parameters
+    ----------
+    node : rclpy.node.Node
+        Subscribes.
+    topic : str
+        May be relative; remappings apply.
+    on_new : callable
+        Takes a message that differs from the one before in more than its header, which is empty then.
+
+    Raises
+    ------
+    ValueError
+        If an override parameter has a value that its policy does not know.
+    """
+
+    def __init__(self, node: Node, topic: str, on_new: Callable[[CameraInfo], None]) -> None:
+        self._node = node
+        self._on_new = on_new
+        self._newest: CameraInfo | None = None
+        self._subscription = AdoptingSubscription(node, CameraInfo, topic, self._receive, depth=1)
+        self._subscription.adopt()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        self._watch = node.create_timer(_WATCH_PERIOD, self._subscription.adopt, clock=steady)
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_timer(self._watch)
+        self._subscription.destroy()
+
+    @property
+    def mismatch(self) -> str:
+        """Why nothing can arrive although somebody publishes; empty if nothing speaks against it."""
+        return self._subscription.mismatch
+
+    def _receive(self, info: CameraInfo) -> None:
+        info.header = type(info.header)()  # the stamp changes, the rest hardly ever
+        if info != self._newest:
+            self._newest = info
+            self._on_new(info)
+
+
 class Calibration:
-    """Listens to the CameraInfo of an image topic, with the quality of service that its publishers offer.
+    """Keeps the calibration that belongs to an image topic.
 
     Parameters
     ----------
@@ -31,20 +75,15 @@ class Calibration:
     """
 
     def __init__(self, node: Node, image_topic: str, on_size: Callable[[tuple[int, int]], None]) -> None:
-        self._node = node
         self._on_size = on_size
-        self._newest: CameraInfo | None = None
         self._model: CameraModel | None = None
         self._topic = f"{image_topic.removesuffix('/compressed').rpartition('/')[0]}/camera_info"
         self._problem = f"no camera_info on {self._topic} yet"
-        self._subscription = AdoptingSubscription(node, CameraInfo, self._topic, self._receive, depth=1)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
-        self._watch = node.create_timer(_WATCH_PERIOD, self._subscription.adopt, clock=steady)
+        self._infos = CameraInfoSubscription(node, self._topic, self._take)
 
     def destroy(self) -> None:
         """Unsubscribe."""
-        self._node.destroy_timer(self._watch)
-        self._subscription.destroy()
+        self._infos.destroy()
 
     def model_for(self, size: tuple[int, int]) -> CameraModel | None:
         """Return the calibration for images of (width, height) pixels; None if it is not known."""
@@ -55,17 +94,13 @@ class Calibration:
         """Return why there is no calibration for images of (width, height) pixels; empty if there is."""
         model = self._model
         if model is None or size is None or model.image_size == size:
-            return self._problem and (self._subscription.mismatch or self._problem)
+            return self._problem and (self._infos.mismatch or self._problem)
         return (
             f"camera_info on {self._topic} is for {model.image_size[0]} x {model.image_size[1]} pixels, the images "
             f"have {size[0]} x {size[1]}"
         )
 
-    def _receive(self, info: CameraInfo) -> None:
-        info.header = type(info.header)()  # the stamp changes, the rest hardly ever
-        if info == self._newest:
-            return
-        self._newest = info
+    def _take(self, info: CameraInfo) -> None:
         try:
             self._model, self._problem = camera_model(info), ""
         except ValueError as error:
