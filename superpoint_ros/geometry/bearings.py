@@ -53,7 +53,8 @@ class CameraModel:
             raise ValueError("the camera is not calibrated: focal lengths are 0 in the camera matrix")
         if self.distortion_model not in DISTORTION_MODELS:
             expected = ", ".join(DISTORTION_MODELS)
-            raise ValueError(f"distortion model {self.distortion_model!r} is unknown; expected one of {expected}")
+            found = f"{self.distortion_model!r:.80}"  # cut: whoever sends a calibration must not fill the log
+            raise ValueError(f"distortion model {found} is unknown; expected one of {expected}")
         counts = (0, 4) if self.distortion_model == "equidistant" else (0, 4, 5, 8, 12, 14)
         if self.distortion.ndim != 1 or len(self.distortion) not in counts or not np.isfinite(self.distortion).all():
             raise ValueError(

@@ -86,7 +86,8 @@ def match_descriptors(
         If the arrays do not fit each other or a limit is out of range.
     """
     if models is not None and models[0] != models[1]:
-        raise ModelMismatchError(f"descriptors of different weights cannot be matched: {models[0]!r} and {models[1]!r}")
+        names = " and ".join(f"{model!r:.80}" for model in models)  # cut: whoever sends them must not fill the log
+        raise ModelMismatchError(f"descriptors of different weights cannot be matched: {names}")
     _check_limit("max_ratio", max_ratio, upper=1.0)
     _check_limit("max_distance", max_distance, upper=2.0)
     needs_second = max_ratio is not None

@@ -78,3 +78,9 @@ def test_no_points_give_no_directions() -> None:
 def test_refuses_what_is_no_calibration(values: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         camera(**values)
+
+
+def test_an_error_does_not_repeat_a_name_of_any_length() -> None:
+    with pytest.raises(ValueError, match=r"'xxxx.* is unknown; expected one of plumb_bob") as caught:
+        camera("x" * 1_000_000)
+    assert len(str(caught.value)) < 300

@@ -120,6 +120,13 @@ def test_descriptors_of_different_weights_are_refused() -> None:
         match_descriptors(vectors, vectors, models=("weights@1", "weights@2"))
 
 
+def test_an_error_does_not_repeat_names_of_any_length() -> None:
+    vectors, names = unit_vectors(0, 3), ("x" * 1_000_000, "x" * 1_000_000 + "y")
+    with pytest.raises(ModelMismatchError, match=r"'xxxx.* and 'xxxx") as caught:
+        match_descriptors(vectors, vectors, models=names)
+    assert len(str(caught.value)) < 300
+
+
 @given(seed=st.integers(0, 2**32 - 1), is_int8=st.booleans())
 def test_numpy_gives_what_torch_gives_for_arrays_of_any_layout(seed: int, is_int8: bool) -> None:
     first, second = unit_vectors(seed, 30), unit_vectors(seed + 1, 20)

@@ -132,14 +132,15 @@ def test_stamps_that_go_back_begin_a_new_map(follower: SimpleNamespace) -> None:
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ({"descriptor_type": "int8"}, "int8 descriptors of weights@1"),
-        ({"model": "weights@2"}, "float32 descriptors of weights@2"),
+        ({"descriptor_type": "int8"}, "int8 descriptors of 'weights@1'"),
+        ({"model": "weights@2"}, "float32 descriptors of 'weights@2'"),
+        ({"model": "x" * 1_000_000}, f"float32 descriptors of '{'x' * 80}...'"),
     ],
 )
 def test_descriptors_of_another_kind_are_refused_with_the_remedy(
     options: dict[str, str], found: str, follower: SimpleNamespace, probe: Probe
 ) -> None:
-    reason = f"the keypoints have {found}, the map has float32 descriptors of weights@1"
+    reason = f"the keypoints have {found}, the map has float32 descriptors of 'weights@1'"
     remedy = "set the detector's parameters back, or deactivate and activate this node"
     moved = to_the_right(follower.camera.pose(0.1))
 

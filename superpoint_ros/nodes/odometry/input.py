@@ -13,6 +13,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from superpoint_ros.images.limits import quoted
 from superpoint_ros.msg import KeypointArray
 from superpoint_ros.odometry import KeypointFrame, OdometryCamera, Rectifier, monocular_frame, stereo_frame
 
@@ -30,6 +31,25 @@ class InputError(ValueError):
     """A message cannot be used; the text names the topic and what was expected."""
 
 
+@dataclass(frozen=True)
+class DescriptorKind:
+    """What descriptors are; only those of one kind can be matched.
+
+    Attributes
+    ----------
+    dtype : str
+        Of their elements.
+    model : str
+        Names the weights; empty if that is not known.
+    """
+
+    dtype: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.dtype} descriptors of {quoted(self.model) if self.model else 'an unnamed model'}"
+
+
 @dataclass(frozen=True, eq=False)
 class Arrival:
     """The keypoints of one moment.
@@ -38,15 +58,15 @@ class Arrival:
     ----------
     header : Header
         Of the (left) image.
-    kind : str
-        Type and model of the descriptors in words; only those of one kind can be matched. Empty without keypoints.
+    kind : DescriptorKind or None
+        None without keypoints.
     frame : KeypointFrame
     camera : OdometryCamera
         What they were seen by.
     """
 
     header: Header
-    kind: str
+    kind: DescriptorKind | None
     frame: KeypointFrame
     camera: OdometryCamera
 
@@ -210,18 +230,18 @@ class OdometryInput:
 
     def _arrival(self, messages: tuple[KeypointArray, ...]) -> Arrival:
         rectifiers, frames = [], []
-        kinds: list[str] = []
+        kinds: list[DescriptorKind] = []
         for eye, message in zip(self._eyes, messages):
             keypoints = _checked(eye, message)
             if len(keypoints.keypoints):  # without, a message does not tell
-                kinds.append(f"{keypoints.descriptors.dtype} descriptors of {keypoints.model or 'an unnamed model'}")
+                kinds.append(DescriptorKind(str(keypoints.descriptors.dtype), keypoints.model))
             rectifiers.append(eye.rectifier(keypoints.image_size))
             frames.append(monocular_frame(rectifiers[-1].rectify(keypoints.keypoints), keypoints.descriptors))
         if len(set(kinds)) > 1:
             raise InputError(
                 f"{self.topics[0]} has {kinds[0]}, {self.topics[1]} has {kinds[1]}: let one detector serve both cameras"
             )
-        header, kind = messages[0].header, kinds[0] if kinds else ""
+        header, kind = messages[0].header, kinds[0] if kinds else None
         if len(frames) == 1:
             return Arrival(header, kind, frames[0], OdometryCamera(rectifiers[0].matrix))
         camera = OdometryCamera(rectifiers[0].matrix, self._eyes[1].baseline())

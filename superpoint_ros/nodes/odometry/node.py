@@ -16,7 +16,7 @@ from ..messages.stamps import nanoseconds, seconds
 from ..processes.node_process import run_node
 from ..reporting.rare_warnings import RareWarnings
 from ..reporting.stream_statistics import StreamStatistics
-from .input import Arrival, InputError, OdometryInput
+from .input import Arrival, DescriptorKind, InputError, OdometryInput
 from .outputs import OdometryOutputs
 from .parameters import OdometryParameters
 from .status import stream_status
@@ -66,7 +66,7 @@ class OdometryNode(ManagedNode[OdometryParameters]):
     def _forget(self) -> None:
         """Know nothing of what was before."""
         self._odometry: Odometry | None = None
-        self._kind = ""
+        self._kind: DescriptorKind | None = None
         self._newest = 0  # stamp in nanoseconds
         self._last = Update(State.INITIALISING)
         if self._outputs is not None:
@@ -96,7 +96,7 @@ class OdometryNode(ManagedNode[OdometryParameters]):
         camera = arrival.camera
         if self._odometry is not None and _is_same(self._odometry.camera, camera):
             self._kind = self._kind or arrival.kind
-            if arrival.kind not in ("", self._kind):
+            if arrival.kind not in (None, self._kind):
                 raise InputError(
                     f"the keypoints have {arrival.kind}, the map has {self._kind}, which cannot be matched: set the "
                     "detector's parameters back, or deactivate and activate this node to begin a new map"
