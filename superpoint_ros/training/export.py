@@ -68,6 +68,6 @@ def _trained(args: argparse.Namespace) -> Checkpoint:
     file = (args.run_folder or Path("runs") / config.name) / "checkpoint.pt"
     if not file.is_file():
         raise ValueError(f"{file}: no such file; train first, or name the run with --run")
-    state = read_run(file)["result"]
+    state = read_run(file, config.network)["result"]
     recommended = replace(config.network, keypoint_threshold=0.005, subpixel="soft_argmax", max_keypoints=1024)
     return Checkpoint(config.name, recommended, PreprocessorConfig(do_grayscale=True), state)

@@ -224,9 +224,23 @@ class Trainer:
             torch.save(state, partial)
 
     def load(self) -> None:
-        """Go back to the last `save`."""
+        """Go back to the last `save`.
+
+        Raises
+        ------
+        ValueError
+            If that is damaged, or of a run with another network, or with or without `average` or `muon_lr`
+            unlike this one; the message names the file.
+        """
+        path = self.folder / "checkpoint.pt"
         # To the CPU first: Adam's step counters stay where they are loaded to, and on a GPU each is waited for.
-        state = read_run(self.folder / "checkpoint.pt")
+        state = read_run(path, self.network.config)
+        for name, theirs, ours in (
+            ("average", state["averaged"] is not None, self.average is not None),
+            ("muon_lr", len(state["optimizers"]) > 1, len(self.optimizers) > 1),
+        ):
+            if theirs != ours:
+                raise ValueError(f"{path}: of another configuration, {'with' if theirs else 'without'} {name}")
         self.network.load_state_dict(state["network"])
         if self.average:
             self.average.network.load_state_dict(state["result"])

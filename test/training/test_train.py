@@ -1,4 +1,5 @@
 import hashlib
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -221,6 +222,36 @@ def test_damaged_checkpoint_is_named(
         assert main(command) == 1
         assert "checkpoint.pt: not the checkpoint of a training run, or a damaged one\n" in capsys.readouterr().err
     assert file.read_bytes() == content
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ("network: {encoder_hidden_sizes: [8, 8, 8, 16]}", "or broken: encoder.*weight has shape"),
+        ("network: {batch_norm: none}", "or broken: .*conv_a_bn.* is not part of the network"),
+        ("average: 0.9", "without average"),
+        ("muon_lr: 0.02", "without muon_lr"),
+    ],
+)
+def test_checkpoint_of_another_configuration_is_named_and_kept(
+    tmp_path: Path, other: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, run = tmp_path / "tiny.yaml", tmp_path / "run"
+    text = "name: tiny\nsteps: 1\nsynthetic_size: [64, 64]\nvalidation: {pairs: 0}\n"
+    config.write_text(text)
+    trainer = Trainer(load_config(config), run, CPU)
+    trainer.save()
+    trainer._log("metrics.csv", {"detector": 0.5})
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    config.write_text(text + other + "\n")
+    commands = [["train", "--device", "cpu"]]
+    if other.startswith("network"):  # what is exported is the network
+        commands.append(["export", "--output", str(tmp_path / "out")])
+    for command in commands:
+        assert main([*command, "--config", str(config), "--run", str(run)]) == 1
+        assert re.search(rf"run/checkpoint\.pt: of another configuration, {reason}", capsys.readouterr().err)
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
     assert not (tmp_path / "out").exists()
 
 
