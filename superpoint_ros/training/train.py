@@ -93,7 +93,7 @@ class Trainer:
         self.optimizers = build_optimizers(
             self.network, [self.log_inverse_temperature], config.lr, config.muon_lr, config.weight_decay
         )
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.validated = 0, 0.0, 0.0  # the last in the run's own seconds
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "checkpoint.pt").exists():
             self.load()
@@ -125,7 +125,7 @@ class Trainer:
             Seconds to train now; validation afterwards comes on top.
         """
         pairs = self._validation_pairs()
-        began = last_save = last_validation = time.monotonic()
+        began = last_save = time.monotonic()
         bar = tqdm(desc=self.config.name, initial=self.step, total=self.config.steps or None, mininterval=10)
         records: list[dict[str, Tensor]] = []
         first_step, clock = self.step, time.monotonic()
@@ -144,9 +144,9 @@ class Trainer:
             if time.monotonic() - last_save > save_every:
                 self.save()
                 last_save = time.monotonic()
-            if pairs and time.monotonic() - last_validation > 60 * self.config.validation.minutes:
+            if pairs and self.seconds - self.validated > 60 * self.config.validation.minutes:
                 self.validate(pairs)
-                last_validation = time.monotonic()
+                self.validated = self.seconds + time.monotonic() - clock
         bar.close()
         self.save()
         if pairs:
@@ -219,6 +219,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "step": self.step,
             "seconds": self.seconds,
+            "validated": self.validated,
         }
         with replacing(self.folder / "checkpoint.pt") as partial:
             torch.save(state, partial)
@@ -250,6 +251,7 @@ class Trainer:
             optimizer.load_state_dict(saved)
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
+        self.validated = state.get("validated", 0.0)  # which older checkpoints lack
 
     def _initial_network(self) -> SuperPointNetwork:
         init, phase = self.config.init, self.config.phases[0]

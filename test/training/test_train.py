@@ -12,6 +12,7 @@ from superpoint_ros.superpoint import SuperPointConfig, load_checkpoint
 from superpoint_ros.superpoint.checkpoints import Checkpoint, random_checkpoint, save_pretrained
 from superpoint_ros.superpoint.config import PreprocessorConfig
 from superpoint_ros.superpoint.network import SuperPointNetwork
+from superpoint_ros.training import train
 from superpoint_ros.training.configuration import Phase, ReleasedWeights, TrainingConfig, ValidationOptions, load_config
 from superpoint_ros.training.initial_weights import insert_batch_norm
 from superpoint_ros.training.optimizer import orthogonalise
@@ -317,6 +318,21 @@ def test_a_run_killed_before_its_first_checkpoint_begins_its_rows_anew(tmp_path:
         "descriptor": [0.5],
     }
     assert not (tmp_path / "validation.csv").exists()
+
+
+def test_an_interrupted_run_validates_when_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed just before a validation it makes that at once when it goes on; the next start knows that it was made."""
+    monkeypatch.setattr(Trainer, "_validation_pairs", lambda trainer: "pairs")
+    monkeypatch.setattr(train, "validate", lambda *_: {"homography_3px": 0.5})
+    config = replace(SMALL, steps=100, validation=ValidationOptions(minutes=10.0))
+    killed = Trainer(config, tmp_path, CPU)
+    killed.seconds = 599.999
+    killed.save()
+    due = []
+    monkeypatch.setattr(Trainer, "_log", lambda trainer, name, values: due.append((name, trainer.step)))
+    for _ in range(2):
+        Trainer(config, tmp_path, CPU).train(stop_after=3)
+    assert due == [("validation.csv", step) for step in (1, 3, 6)]  # and each time at the end
 
 
 def test_exported_folder_loads_as_the_trained_network(tmp_path: Path) -> None:
