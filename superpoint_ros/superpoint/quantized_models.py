@@ -14,6 +14,16 @@ BUNDLED_MODELS = {name: folder / "int8.xml" for name, folder in BUNDLED_WEIGHTS.
 _ORIGIN = ["superpoint_ros", "weights"]
 
 
+class QuantizedModelError(ValueError):
+    """A file that should be a quantised model is none; the message names it and what to do."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: cannot be read as a quantised model: it or the .bin beside it is damaged, or OpenVINO too old; "
+            "run 'python -m superpoint_ros quantize --weights ...' again, or reinstall what came with the package"
+        )
+
+
 def weights_hash(model_name: str) -> str:
     """Return the hash of the weights that the `name` of a `Checkpoint` ends with."""
     return model_name.rpartition("@")[2]
@@ -35,32 +45,47 @@ def load_quantized(model_name: str) -> Any:
 
     Raises
     ------
+    QuantizedModelError
+        If the user's own cannot be read.
     ValueError
-        If there is none; the message says how to make it.
+        If there is none; the message says how to make it, and which of the bundled ones cannot be read.
     """
-    wanted = weights_hash(model_name)
-    path = next((path for path in (cached_model(model_name), *BUNDLED_MODELS.values()) if origin(path) == wanted), None)
-    if path is None:
-        raise ValueError(
-            f"precision 'int8' needs a quantised model of the weights {model_name}, which "
-            "'python -m superpoint_ros quantize --weights ...' makes, once"
-        )
-    return import_openvino().Core().read_model(path)
+    wanted, own = weights_hash(model_name), cached_model(model_name)
+    damaged = ""
+    for path in (own, *BUNDLED_MODELS.values()):
+        try:
+            if origin(path) == wanted:
+                return import_openvino().Core().read_model(path)
+        except QuantizedModelError as error:
+            if path == own:
+                raise
+            damaged += f"; {error}"  # whose it was cannot be told
+    raise ValueError(
+        f"precision 'int8' needs a quantised model of the weights {model_name}, which "
+        f"'python -m superpoint_ros quantize --weights ...' makes, once{damaged}"
+    )
 
 
 def origin(path: Path) -> str | None:
-    """Return the hash of the weights that the model at `path` was made from; None if there is no such model."""
-    if not (path.is_file() and path.with_suffix(".bin").is_file()):
+    """Return the hash of the weights that the model at `path` was made from; None if there is no such model.
+
+    Raises
+    ------
+    QuantizedModelError
+        If the file cannot be read.
+    """
+    if not path.is_file():
         return None
     try:
         model = import_openvino().Core().read_model(path)
         return str(model.get_rt_info(_ORIGIN).astype(str)) if model.has_rt_info(_ORIGIN) else None
-    except RuntimeError:  # damaged, or of a later version
-        return None
+    except RuntimeError as error:
+        raise QuantizedModelError(path) from error
 
 
 def save_quantized(model: Any, path: Path, model_name: str) -> None:
     """Write a quantised model as ``path`` (.xml) and the .bin beside it."""
     model.set_rt_info(weights_hash(model_name), _ORIGIN)
-    with replacing(path.with_suffix(".bin")) as weights, replacing(path) as structure:
+    # The weights are moved first: alone they are no model, while a structure without them is a damaged one.
+    with replacing(path) as structure, replacing(path.with_suffix(".bin")) as weights:
         import_openvino().serialize(model, structure, weights)

@@ -1,6 +1,7 @@
 """Quantised models are made by one command, belong to their weights, and find nearly the same."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,14 @@ from superpoint_ros.superpoint.checkpoints import random_checkpoint
 
 pytest.importorskip("openvino")
 from superpoint_ros.superpoint.quantize import rounded_with_sum
-from superpoint_ros.superpoint.quantized_models import BUNDLED_MODELS, cached_model, origin, weights_hash
+from superpoint_ros.superpoint.quantized_models import (
+    BUNDLED_MODELS,
+    QuantizedModelError,
+    cached_model,
+    load_quantized,
+    origin,
+    weights_hash,
+)
 
 OPTIONS = DetectionOptions(threshold=0.016, max_keypoints=300)
 
@@ -73,9 +81,35 @@ def test_other_weights_are_quantised_by_the_command_that_the_error_names(cache, 
     common = {tuple(point) for point in ours.keypoints} & {tuple(point) for point in theirs.keypoints}
     assert len(common) > 0.5 * len(theirs)
 
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="superpoint_ros quantize"):
-        extractor(checkpoint, "int8")
+
+def damage(path: Path, suffix: str, length: int | None) -> None:
+    """Put a bundled model at `path`, one of its two files cut to so many bytes or, with None, missing."""
+    path.parent.mkdir(parents=True)
+    for each in (".xml", ".bin"):
+        content = BUNDLED_MODELS["small"].with_suffix(each).read_bytes()
+        if each != suffix:
+            path.with_suffix(each).write_bytes(content)
+        elif length is not None:
+            path.with_suffix(each).write_bytes(content[:length])
+
+
+@pytest.mark.parametrize(("suffix", "length"), [(".xml", 0), (".xml", 999), (".bin", 0), (".bin", 999), (".bin", None)])
+def test_a_damaged_model_is_named_with_the_remedy(suffix: str, length: int | None) -> None:
+    small = load_checkpoint("small")
+    path = cached_model(small.name)
+    damage(path, suffix, length)
+    with pytest.raises(QuantizedModelError, match=r"damaged.*superpoint_ros quantize") as caught:
+        extractor(small, "int8")
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_a_damaged_bundled_model_is_named_and_the_others_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "package" / "int8.xml"
+    damage(path, ".bin", 1000)
+    monkeypatch.setitem(BUNDLED_MODELS, "default", path)
+    with pytest.raises(ValueError, match=f"superpoint_ros quantize.*{path}: .*damaged.*reinstall"):
+        load_quantized(load_checkpoint("default").name)
+    load_quantized(load_checkpoint("small").name)
 
 
 @given(arrays(np.float32, (3, 1, 3, 3), elements=st.floats(-127, 127, width=32)))
