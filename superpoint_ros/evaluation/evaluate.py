@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..superpoint import SuperPointExtractor
 from ..superpoint.arguments import non_negative_int, positive_int
-from ..superpoint.files import replacing
+from ..superpoint.files import make_output_folder, replacing
 from .datasets import HomographyDataset, HPatches, WarpedPhotos, find_photos
 from .detectors import Detector, SuperPointDetector, classical_detector, installed_detectors
 from .evaluate_odometry import add_odometry_arguments, evaluate_odometry, odometry_sequences
@@ -128,7 +127,7 @@ def _run_homography(args: argparse.Namespace) -> None:
     dataset = _homography_dataset(args)
     detectors = make_detectors(args)
     protocol = _homography_protocol(args)
-    _make_output(args.output)
+    make_output_folder(args.output)
     results = run_homography_benchmark(dataset, detectors, protocol)
     summaries, comparisons = summarize_homography(results), compare_homographies(results)
     contents = {"protocol": protocol, "summaries": summaries, "comparisons": comparisons, "pairs": results}
@@ -151,7 +150,7 @@ def _run_precision(args: argparse.Namespace) -> None:
             )
         except ValueError as error:
             print(f"left out: {backend} {precision}: {error}", file=sys.stderr)
-    _make_output(args.output)
+    make_output_folder(args.output)
     results = run_precision_benchmark(dataset, extractors, protocol)
     summaries = summarize_precision(results)
     detectors = [SuperPointDetector(name, extractor) for name, extractor in extractors.items()]
@@ -170,7 +169,7 @@ def _run_pose(args: argparse.Namespace) -> None:
     path = args.pairs
     pairs = read_pairs(path, args.images or path.parent) if path else []
     detectors = make_detectors(args)
-    _make_output(args.output)
+    make_output_folder(args.output)
     if path is None:
         path = write_rendered_pairs(args.output / "rendered_pairs", args.count, args.seed)
         pairs = read_pairs(path, args.images or path.parent)
@@ -193,17 +192,8 @@ def _run_odometry(args: argparse.Namespace) -> None:
     if args.detectors is None:
         args.detectors = [name for name in (SUPERPOINT, "orb", "sift") if name in (SUPERPOINT, *installed_detectors())]
     detectors = make_detectors(args)
-    _make_output(args.output)
+    make_output_folder(args.output)
     evaluate_odometry(args, sequences, detectors)
-
-
-def _make_output(folder: Path) -> None:
-    """Make the folder of results and try to write there: after hours of measuring is too late to find out."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise ValueError(f"--output {folder}: must be a folder that can be written to: {error.strerror}") from error
 
 
 def _homography_dataset(args: argparse.Namespace) -> HomographyDataset:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..superpoint import Features
 from ..superpoint.arguments import add_extractor_arguments, extractor_from
+from ..superpoint.files import make_output_folder
 from ..superpoint.image_files import read_image, require_images, require_picture_name, write_image
 from .overlay import draw_matches
 from .pairs import FrameMatch, MatchOptions, View, match_views
@@ -57,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     options = MatchOptions(**{name: getattr(arguments, name) for name in names})
     first, second = map(read_image, arguments.images)
     extractor = extractor_from(arguments)
+    if picture:
+        make_output_folder(picture.parent)
     features = [extractor(image) for image in (first, second)]
     views = [View(each.keypoints, each.descriptors, extractor.model_name) for each in features]
     result = match_views(views[0], views[1], options)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from .arguments import add_extractor_arguments, extractor_from
 from .features import Features
-from .files import replacing
+from .files import make_output_folder, replacing
 from .image_files import read_image, require_images, require_picture_name, write_image
 from .overlay import draw_overlay
 
@@ -30,6 +30,11 @@ def run(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments)
     extractor = extractor_from(arguments)
     several = len(arguments.images) > 1
+    if arguments.output:
+        make_output_folder(arguments.output)
+    is_folder = bool(arguments.overlay) and (several or arguments.overlay.is_dir())
+    if arguments.overlay:
+        make_output_folder(arguments.overlay if is_folder else arguments.overlay.parent)
     for path in tqdm(arguments.images, unit="image", disable=not several):
         image = read_image(path)
         features = extractor(image)
@@ -37,7 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.output:
             _save_features(arguments.output / f"{path.stem}.npz", features, extractor.model_name)
         if arguments.overlay:
-            is_folder = several or arguments.overlay.is_dir()
             picture = arguments.overlay / f"{path.stem}.png" if is_folder else arguments.overlay
             write_image(picture, draw_overlay(image, features))
     return 0

@@ -1,12 +1,28 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and folders for them that are tried before."""
 
 from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def make_output_folder(folder: Path) -> None:
+    """Make a folder for results and try to write there: after all has been computed is too late to find out.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(f"{folder}: must be a folder that can be written to: {error.strerror}") from error
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from .checkpoints import Checkpoint
 from .config import CELL_SIZE
-from .files import replacing
+from .files import make_output_folder, replacing
 from .network import SuperPointNetwork
 from .options import DetectionOptions
 
@@ -72,13 +72,15 @@ def export_onnx(checkpoint: Checkpoint, path: Path, size: tuple[int, int] | None
     Raises
     ------
     ValueError
-        If the size is no multiple of 8, or a library that exporting needs is not installed.
+        If the size is no multiple of 8, a library that exporting needs is not installed, or the file's folder cannot
+        be written to.
     """
     for name in ("onnx", "onnxscript"):
         if importlib.util.find_spec(name) is None:
             raise ValueError(f"exporting to ONNX needs the Python package {name}: pip install onnx onnxscript")
     if size is not None and any(side < CELL_SIZE or side % CELL_SIZE for side in size):
         raise ValueError(f"height and width must be multiples of {CELL_SIZE}, got {size[0]} x {size[1]}")
+    make_output_folder(path.parent)
     program = _export(DenseSuperPoint(checkpoint.network()).eval(), size)
     program.model.metadata_props.update(_metadata(checkpoint))
     for node in program.model.graph:

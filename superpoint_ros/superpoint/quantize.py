@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checkpoints import load_checkpoint
+from .files import make_output_folder
 from .network import SuperPointNetwork
 from .openvino_backend import convert, import_openvino
 from .quantized_models import cached_model, save_quantized
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     if path.suffix != ".xml":
         raise ValueError(f"{path}: --output must end in .xml")
     images = read_calibration_images(arguments.images)
+    make_output_folder(path.parent)
     save_quantized(quantize_network(checkpoint.network(), images), path, checkpoint.name)
     print(f"{path}: {checkpoint.name} in 8 bits, calibrated on {len(images)} images")
     return 0

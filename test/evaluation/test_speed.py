@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import pytest
 
 from superpoint_ros.__main__ import main
+from superpoint_ros.evaluation.speed import benchmark
 
 pytest.importorskip("skimage")
 
@@ -55,3 +56,10 @@ def test_bad_arguments_are_named(tmp_path, capsys, option, message) -> None:
     assert main(["benchmark", "--weights", "random", "--output", str(tmp_path / "out"), *option]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_unusable_output_is_named_before_anything_is_timed(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(benchmark, "make_contestants", lambda *_: [])
+    monkeypatch.setattr(benchmark, "time_contestants", lambda *_: pytest.fail("timed before --output was tried"))
+    assert main(["benchmark", "--weights", "random", "--output", "/proc/nope"]) == 1
+    assert "/proc/nope: must be a folder that can be written to" in capsys.readouterr().err

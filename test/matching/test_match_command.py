@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from superpoint_ros.__main__ import main
+from superpoint_ros.superpoint import SuperPointExtractor
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +89,11 @@ def test_what_cannot_be_done_is_one_sentence(
     error = capsys.readouterr().err
     assert message in error and len(error.splitlines()) == 1
     assert not (tmp_path / "overlay.png").exists()
+
+
+def test_an_unusable_overlay_is_named_before_anything_is_computed(
+    pictures: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(SuperPointExtractor, "__call__", lambda *_: pytest.fail("computed before --overlay was tried"))
+    assert match(*pictures, "--overlay", pictures[0] / "overlay.png") == 1
+    assert f"{pictures[0]}: must be a folder that can be written to" in capsys.readouterr().err

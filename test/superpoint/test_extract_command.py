@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from superpoint_ros.__main__ import main
-from superpoint_ros.superpoint import Features
+from superpoint_ros.superpoint import Features, SuperPointExtractor
 from superpoint_ros.superpoint.overlay import draw_overlay
 
 
@@ -78,6 +78,27 @@ def test_what_cannot_be_done_is_one_sentence(picture: Path, tmp_path: Path, caps
         path.write_text(content)
     assert extract(path, *options) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["FILE/below", "/proc/nope"])
+@pytest.mark.parametrize(("option", "name"), [("--output", ""), ("--overlay", "/overlay.png")])
+def test_an_unusable_output_is_named_before_anything_is_computed(
+    picture: Path, monkeypatch: pytest.MonkeyPatch, capsys, option: str, name: str, folder: str
+) -> None:
+    monkeypatch.setattr(SuperPointExtractor, "__call__", lambda *_: pytest.fail("computed before the output was tried"))
+    folder = folder.replace("FILE", str(picture))
+    assert extract(picture, option, folder + name) == 1
+    assert f"{folder}: must be a folder that can be written to" in capsys.readouterr().err
+
+
+def test_a_folder_of_pictures_is_tried_before_anything_is_computed(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(SuperPointExtractor, "__call__", lambda *_: pytest.fail("computed before the output was tried"))
+    other = tmp_path / "other.png"
+    other.write_bytes(picture.read_bytes())
+    assert extract(picture, other, "--overlay", "/proc/nope") == 1
+    assert "/proc/nope: must be a folder that can be written to" in capsys.readouterr().err
 
 
 def test_overlay_circles_grow_and_redden_with_the_score() -> None:

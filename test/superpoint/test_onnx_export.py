@@ -18,7 +18,7 @@ import onnxruntime
 import torch
 
 from superpoint_ros.__main__ import main
-from superpoint_ros.superpoint import DetectionOptions, SuperPointExtractor, load_checkpoint
+from superpoint_ros.superpoint import DetectionOptions, SuperPointExtractor, load_checkpoint, onnx_export
 from superpoint_ros.superpoint.decoding import score_map
 
 
@@ -119,3 +119,9 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, capsys, arguments: l
     assert export("--onnx", tmp_path / "out.onnx", *arguments) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_an_unusable_folder_is_named_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(onnx_export, "_export", lambda *_: pytest.fail("exported before --onnx was tried"))
+    assert export("--onnx", "/proc/nope/out.onnx", "--weights", "random") == 1
+    assert "/proc/nope: must be a folder that can be written to" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from superpoint_ros.superpoint import DetectionOptions, SuperPointExtractor, loa
 from superpoint_ros.superpoint.checkpoints import random_checkpoint
 
 pytest.importorskip("openvino")
+from superpoint_ros.superpoint import quantize
 from superpoint_ros.superpoint.quantize import rounded_with_sum
 from superpoint_ros.superpoint.quantized_models import (
     BUNDLED_MODELS,
@@ -144,6 +145,13 @@ def test_what_cannot_be_quantised_is_named(cache, capsys, arguments, message) ->
     assert main(["quantize", *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not cache.exists()
+
+
+def test_an_unusable_folder_is_named_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    pytest.importorskip("nncf")
+    monkeypatch.setattr(quantize, "quantize_network", lambda *_: pytest.fail("quantised before --output was tried"))
+    assert main(["quantize", "--weights", "random", "--output", "/proc/nope/int8.xml"]) == 1
+    assert "/proc/nope: must be a folder that can be written to" in capsys.readouterr().err
 
 
 def test_int8_needs_openvino() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from ...superpoint import load_checkpoint
 from ...superpoint.arguments import positive_int
 from ...superpoint.backends import resolve_device
-from ...superpoint.files import replacing
+from ...superpoint.files import make_output_folder, replacing
 from ..report import write_json
 from .contestants import make_contestants
 from .machine import describe_machine, describe_software
@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     timings: list[Timing] = []
     for setting in _settings(arguments):
         contestants = make_contestants(setting, checkpoint, device, arguments.peer)
+        make_output_folder(arguments.output)  # not before: what is wrong with the contestants leaves nothing behind
         timings += time_contestants(setting, contestants, photographs, arguments.rounds)
     record = {
         "machine": machine,
