@@ -3,6 +3,8 @@
 import json
 from importlib.util import find_spec
 
+import cv2
+import numpy as np
 import pytest
 
 from superpoint_ros.__main__ import main
@@ -63,3 +65,13 @@ def test_an_unusable_output_is_named_before_anything_is_timed(monkeypatch, capsy
     monkeypatch.setattr(benchmark, "time_contestants", lambda *_: pytest.fail("timed before --output was tried"))
     assert main(["benchmark", "--weights", "random", "--output", "/proc/nope"]) == 1
     assert "/proc/nope: must be a folder that can be written to" in capsys.readouterr().err
+
+
+def test_photographs_are_read_as_stored_whatever_their_orientation_tag_says(tmp_path) -> None:
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow writes the orientation tag")
+    tag = pillow.Exif()
+    tag[0x0112] = 6  # to be turned clockwise for viewing
+    pillow.fromarray(np.zeros((300, 400, 3), np.uint8)).save(tmp_path / "tagged.jpg", exif=tag)
+    assert cv2.imread(str(tmp_path / "tagged.jpg")).shape[:2] == (400, 300)
+    (image,) = benchmark._read_photographs(tmp_path)
+    assert image.shape == (300, 400, 3)

@@ -95,7 +95,7 @@ def _settings(arguments: argparse.Namespace) -> list[Setting]:
 
 
 def _read_photographs(folder: Path | None) -> Images:
-    """Read colour photographs as RGB.
+    """Read colour photographs as RGB, with their pixels as they are stored, as all of the evaluation does.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def _read_photographs(folder: Path | None) -> Images:
             raise ValueError("the default photographs are those of scikit-image: install it or give --images") from None
         folder = Path(skimage.__file__).parent / "data"
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    read = (cv2.imread(str(path), cv2.IMREAD_COLOR) for path in paths)
+    read = (cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) for path in paths)
     images = [
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB) for image in read if image is not None and min(image.shape[:2]) > 250
     ]
