@@ -34,29 +34,19 @@ def pair_losses(
 ) -> dict[str, Tensor]:
     """Return a batch's losses "detector", "localisation", "reprojection", "reliability" and "descriptor".
 
-    To watch there are "distance" (from labels), "reprojection_distance" and "accuracy" (of descriptors).
+    To watch there are "distance" (from labels), "reprojection_distance" and "accuracy" (of descriptors). Without weight
+    descriptors are not compared: their loss and accuracy are NaN.
     """
-    logits, descriptor_map = output.keypoint_logits, output.descriptor_map
+    logits, points = output.keypoint_logits, batch.correspondences
     count, size = len(batch.images) // 2, (batch.images.shape[-2], batch.images.shape[-1])
     detector = detector_loss(logits, soft_targets(batch.labels, size, weights.label_sigma))
     scores = score_map(logits)
     localisation, distance = localisation_loss(scores, batch.inner_labels, generator)
-    points = batch.correspondences
     found = detect_in_both(scores, points, batch.homographies)
     reprojection, reprojection_distance = reprojection_loss(found)
-    first = sample_descriptors(descriptor_map, points.pair, points.first, grid)
-    second = sample_descriptors(descriptor_map, points.pair + count, points.second, grid)
-    descriptor, accuracy = descriptor_loss(
-        first,
-        second,
-        points,
-        (
-            _distractors(batch.first_labels, descriptor_map[:count], grid),
-            _distractors(batch.second_labels, descriptor_map[count:], grid),
-        ),
-        inverse_temperature,
-        weights.descriptor_radius,
-    )
+    descriptor = accuracy = scores.new_full((), torch.nan)
+    if weights.descriptor:
+        descriptor, accuracy = _compare_descriptors(output.descriptor_map, batch, weights, grid, inverse_temperature)
     return {
         "detector": detector,
         "localisation": localisation,
@@ -81,7 +71,24 @@ def distillation_losses(output: NetworkOutput, teacher: NetworkOutput) -> dict[s
 def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
     """Return what is minimised."""
     parts = ("detector", "localisation", "reprojection", "reliability", "descriptor")
-    return torch.stack([getattr(weights, part) * losses[part] for part in parts if part in losses]).sum()
+    weighted = {part: getattr(weights, part) for part in parts if part in losses}
+    return torch.stack([weight * losses[part] for part, weight in weighted.items() if weight]).sum()
+
+
+def _compare_descriptors(
+    descriptor_map: Tensor, batch: PairBatch, weights: LossWeights, grid: DescriptorGrid, inverse_temperature: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Loss and accuracy of the descriptors of corresponding points."""
+    points, count = batch.correspondences, len(batch.images) // 2
+    first_map, second_map = descriptor_map[:count], descriptor_map[count:]
+    return descriptor_loss(
+        sample_descriptors(first_map, points.pair, points.first, grid),
+        sample_descriptors(second_map, points.pair, points.second, grid),
+        points,
+        (_distractors(batch.first_labels, first_map, grid), _distractors(batch.second_labels, second_map, grid)),
+        inverse_temperature,
+        weights.descriptor_radius,
+    )
 
 
 def _distractors(labels: PointList, descriptor_map: Tensor, grid: DescriptorGrid) -> Distractors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -61,18 +60,20 @@ def test_views_labels_and_photometric_changes_wait_for_counts_only(monkeypatch: 
     assert counted == ["correspondences", "points", "points", "points"]
 
 
-def test_losses_and_their_gradients_do_not_wait() -> None:
+@pytest.mark.parametrize("descriptor", [1.0, 0.0])
+def test_losses_and_their_gradients_do_not_wait(descriptor: float) -> None:
     network = SuperPointNetwork(
         SuperPointConfig(encoder_hidden_sizes=(8, 8, 8, 8), decoder_hidden_size=8, descriptor_decoder_dim=8)
     ).to("meta")
     points = Correspondences(empty(9, dtype=torch.long), empty(9, 2), empty(9, 2))
     views = point_list(30), point_list(30), point_list(50)
     batch = PairBatch(empty(4, 1, 64, 96), empty(4, 40, 2), *views, empty(2, 3, 3), points)
-    weights = replace(LossWeights(), reprojection=1.0, reliability=1.0)
+    weights = LossWeights(reprojection=1.0, reliability=1.0, descriptor=descriptor)
     with OnMetaDevice(), WithoutLiterals():
         losses = pair_losses(network(batch.images), batch, weights, "cell_centers", empty(), GENERATOR)
         weighted_sum(losses, weights).backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
+    without = {name for name, parameter in network.named_parameters() if parameter.grad is None}
+    assert without == (set() if descriptor else {name for name in network.state_dict() if "descriptor_decoder" in name})
     assert all(loss.shape == () for loss in losses.values())
 
 

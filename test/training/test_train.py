@@ -13,7 +13,14 @@ from superpoint_ros.superpoint.checkpoints import Checkpoint, random_checkpoint,
 from superpoint_ros.superpoint.config import PreprocessorConfig
 from superpoint_ros.superpoint.network import SuperPointNetwork
 from superpoint_ros.training import train
-from superpoint_ros.training.configuration import Phase, ReleasedWeights, TrainingConfig, ValidationOptions, load_config
+from superpoint_ros.training.configuration import (
+    LossWeights,
+    Phase,
+    ReleasedWeights,
+    TrainingConfig,
+    ValidationOptions,
+    load_config,
+)
 from superpoint_ros.training.initial_weights import insert_batch_norm
 from superpoint_ros.training.optimizer import orthogonalise
 from superpoint_ros.training.plots import read_columns
@@ -133,6 +140,18 @@ def test_a_student_learns_the_teachers_output(tmp_path: Path) -> None:
         trainer.step += 1
     for loss in ("detector", "descriptor"):
         assert sum(r[loss] for r in records[-5:]) < 0.8 * sum(r[loss] for r in records[:5]), loss
+
+
+def test_losses_without_weight_change_no_weights_and_keep_their_columns(tmp_path: Path) -> None:
+    config = replace(SMALL, loss=LossWeights(descriptor=0.0))
+    trainer = Trainer(config, tmp_path, CPU)
+    before = {name: value.clone() for name, value in trainer.network.named_parameters()}
+    losses = trainer.train_step()
+    changed = {name for name, value in trainer.network.named_parameters() if not torch.equal(before[name], value)}
+    assert changed
+    assert not any(name.startswith("descriptor_decoder") for name in changed)
+    assert list(losses) == list(Trainer(SMALL, tmp_path, CPU).train_step())
+    assert {name for name, value in losses.items() if value.isnan()} == {"descriptor", "accuracy"}
 
 
 def test_batch_norm_in_training_mode_changes_little_on_the_images_it_was_measured_on() -> None:
