@@ -42,6 +42,10 @@ class LossWeights:
     descriptor_radius: float = 8.0
     inverse_temperature: float = 14.3
 
+    def __post_init__(self) -> None:
+        if not any((self.detector, self.localisation, self.reprojection, self.reliability, self.descriptor)):
+            raise ValueError("expected a weight other than 0 for at least one loss")
+
 
 @dataclass(frozen=True)
 class ValidationOptions:

@@ -386,6 +386,7 @@ def test_exported_folder_loads_as_the_trained_network(tmp_path: Path) -> None:
         ("name: [x\n", "not a YAML file: .* line 2"),
         ("name: x\nlr: 3e-3\n", r"lr: expected a number such as .* 3\.0e-3, got '3e-3'"),
         ("name: x\nsteps: twelve\n", "steps: expected a whole number, got 'twelve'"),
+        ("name: x\nloss: {detector: 0, localisation: 0, descriptor: 0}\n", "loss: expected a weight other than 0"),
         ("name: x\nloss: {detector: [1]}\n", r"loss: detector: expected a number .*, got \[1\]"),
         ("name: x\nphases: []\n", "phases: expected at least one"),
         ("name: x\nphases: {pairs: 1}\n", "phases: expected a list, got"),

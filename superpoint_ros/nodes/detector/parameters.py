@@ -180,7 +180,8 @@ class DetectorParameters(NodeParameters):
     error_above_latency: float = parameter(0.0, "The same for an error.", minimum=0.0, maximum=3600.0, live=True)
     warn_above_age: float = parameter(
         0.0,
-        "Seconds from an image's stamp to its reception, as 95th percentile, above which /diagnostics warns; 0.0 never.",
+        "Seconds from an image's stamp to its reception, as 95th percentile, above which /diagnostics warns; 0.0 "
+        "never.",
         minimum=0.0,
         maximum=3600.0,
         live=True,
