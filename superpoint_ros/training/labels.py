@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from ..superpoint.backends import Backend
 from ..superpoint.decoding import score_map
-from ..superpoint.network import SuperPointNetwork
 from ..superpoint.subpixel import parabola_vertex
 from .homographies import (
     HomographyRange,
@@ -28,7 +28,8 @@ from .homographies import (
 ScoreMap = Callable[[Tensor], Tensor]
 """From images (B, 1, H, W) in [0, 1] to scores (B, H, W), high at keypoints."""
 
-
+_AT_ONCE = 8
+"""Images that go through a network together: more would take gigabytes on a CPU."""
 ADAPTATION_VIEWS = HomographyRange(scale=(0.7, 1.4), rotation=60.0, perspective=0.2, translation=0.1)
 
 
@@ -76,12 +77,12 @@ def corner_response(images: Tensor, derivative_sigma: float = 1.0, integration_s
     return (xx + yy) / 2 - (((xx - yy) / 2) ** 2 + xy**2).sqrt()
 
 
-def network_score_map(network: SuperPointNetwork) -> ScoreMap:
+def network_score_map(network: Backend) -> ScoreMap:
     """Return the keypoint probabilities of a network, for adaptation of itself."""
 
     @torch.inference_mode()
     def scores(images: Tensor) -> Tensor:
-        return score_map(network(images).keypoint_logits)
+        return torch.cat([score_map(network(part).keypoint_logits.float()) for part in images.split(_AT_ONCE)])
 
     return scores
 

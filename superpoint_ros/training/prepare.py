@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..superpoint.backends import resolve_device
+from ..superpoint.backends import make_backend, resolve_backend, resolve_device, resolve_precision
 from ..superpoint.checkpoints import load_checkpoint
 from ..superpoint.files import replacing
 from .crop_packs import read_pack, save_array, save_crops, write_pack
@@ -64,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     crops.add_argument("--unpack", type=Path, metavar="FILE", help="take the crops from such a file, and label them")
     parser.add_argument("--quality", type=int, default=75, help="of the pictures in a --pack, 1 to 100 (default: 75)")
     parser.add_argument("--detector", default="corners", help="labels from: corners, or a weights folder to adapt")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="of the labels (default: OUTPUT/labels_train.npy)")
+    parser.add_argument("--precision", default="auto", help="of a network that labels: auto, fp32, bf16 or fp16")
     parser.add_argument("--device", default="auto", help="where labels are computed: auto, cpu or cuda:N")
 
 
@@ -72,14 +74,21 @@ def run(args: argparse.Namespace) -> int:
     if args.pack:
         write_pack(args.output, args.pack, args.quality)
         return 0
+    path = args.labels or args.output / "labels_train.npy"
+    if path.suffix != ".npy":
+        raise ValueError(f"{path}: --labels must end in .npy")
     device = resolve_device(args.device)
     config = read_dataclass(args.config, DataConfig)
+    score_map, options = _detector(args.detector, config.labels, device, args.precision)
     if args.unpack:
         read_pack(args.unpack, args.output)
     elif not args.labels_only:
         with naming(args.config):
             prepare(config, args.output)
-    make_labels(args.output, args.detector, config.labels, device)
+    crops = torch.from_numpy(np.load(args.output / "crops_train.npy"))
+    labels = label_crops(crops, score_map, options, options.seed, device).numpy()
+    save_array(path, labels)
+    print(f"{(labels[..., 2] > 0).sum(1).mean():.0f} labels per crop")
     return 0
 
 
@@ -118,26 +127,13 @@ def prepare(config: DataConfig, output: Path) -> Selection:
     return selection
 
 
-def make_labels(output: Path, detector: str, options: LabelOptions, device: torch.device) -> None:
-    """Label the training crops in `output` by homographic adaptation and write ``labels_train.npy``.
-
-    Parameters
-    ----------
-    output : Path
-        Where ``crops_train.npy`` lies.
-    detector : str
-        "corners" for the classical corner response, else weights as `load_checkpoint` takes them.
-    options : LabelOptions
-    device : torch.device
-    """
-    score_map: ScoreMap = corner_response
-    if detector != "corners":
-        score_map = network_score_map(load_checkpoint(detector).network().to(device))
-        options = replace(options, floor=options.network_floor)
-    crops = torch.from_numpy(np.load(output / "crops_train.npy"))
-    labels = label_crops(crops, score_map, options, options.seed, device)
-    save_array(output / "labels_train.npy", labels.numpy())
-    print(f"{float((labels[..., 2] > 0).sum(1).float().mean()):.0f} labels per crop")
+def _detector(name: str, options: LabelOptions, device: torch.device, precision: str) -> tuple[ScoreMap, LabelOptions]:
+    """Return what labels, "corners" or the network of weights as `load_checkpoint` takes them, and its options."""
+    if name == "corners":
+        return corner_response, options
+    backend, precision = resolve_backend("auto", device), resolve_precision(precision, device)
+    network = make_backend(backend, load_checkpoint(name), device, precision)
+    return network_score_map(network), replace(options, floor=options.network_floor)
 
 
 def _usable_crops(content: bytes, options: CropOptions, selection: Selection, rng: np.random.Generator) -> list[Gray]:

@@ -217,6 +217,19 @@ def test_the_command_labels_the_crops_again(tmp_path: Path, detector: str) -> No
         assert ((labels[..., 2] > 0).sum(1) == 4).all()
 
 
+def test_labels_go_where_the_command_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "crops_train.npy", np.full((1, 96, 128), 60, np.uint8))
+    config = write_config(tmp_path / "data.yaml", [])
+    arguments = ["prepare-data", "--config", str(config), "--output", str(tmp_path), "--labels-only", "--labels"]
+    assert main([*arguments, str(tmp_path / "own.npy")]) == 0
+    assert np.load(tmp_path / "own.npy").shape == (1, 400, 3)
+    assert not (tmp_path / "labels_train.npy").exists()
+    assert main([*arguments, str(tmp_path / "other.npy"), "--detector", "nowhere"]) == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert main([*arguments, str(tmp_path / "own")]) == 1
+    assert "own: --labels must end in .npy" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
