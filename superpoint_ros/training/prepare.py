@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..superpoint.backends import make_backend, resolve_backend, resolve_device, resolve_precision
 from ..superpoint.checkpoints import load_checkpoint
-from ..superpoint.files import replacing
+from ..superpoint.files import make_output_folder, replacing
 from .crop_packs import read_pack, save_array, save_crops, write_pack
 from .data_configuration import DataConfig, LabelOptions
 from .labels import ScoreMap, corner_response, label_crops, network_score_map
@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     device = resolve_device(args.device)
     config = read_dataclass(args.config, DataConfig)
     score_map, options = _detector(args.detector, config.labels, device, args.precision)
+    if args.labels:
+        make_output_folder(path.parent)
     if args.unpack:
         read_pack(args.unpack, args.output)
     elif not args.labels_only:

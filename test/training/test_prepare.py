@@ -226,6 +226,8 @@ def test_labels_go_where_the_command_says(tmp_path: Path, capsys: pytest.Capture
     assert not (tmp_path / "labels_train.npy").exists()
     assert main([*arguments, str(tmp_path / "other.npy"), "--detector", "nowhere"]) == 1
     assert "nowhere" in capsys.readouterr().err
+    assert main([*arguments, "/proc/nope/own.npy"]) == 1
+    assert "/proc/nope: must be a folder that can be written to" in capsys.readouterr().err
     assert main([*arguments, str(tmp_path / "own")]) == 1
     assert "own: --labels must end in .npy" in capsys.readouterr().err
 

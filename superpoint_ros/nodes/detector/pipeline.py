@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # PyTorch is imported at configure, where its absence can be 
 
 _PATIENCE = 0.2
 """Seconds that the very first result waits for a newer image, because those up to the first one's end are late."""
-_ALL_CAMERAS = "all cameras"
 _WARM_UP_PIXELS = 1920 * 1080
 """In all, for one size of images: the network's time for them on a CPU, seconds, is one in which the node is deaf."""
 
@@ -137,8 +136,10 @@ class Pipeline:
     def start(self, cameras: Sequence[str]) -> None:
         """Start the threads, for the cameras of these names."""
         self._has_results = False
-        streams = [_ALL_CAMERAS] if self._keep_all else cameras
-        self._converters = {stream: Worker("convert", self._convert, self._keep_all) for stream in streams}
+        if self._keep_all:
+            self._converters = dict.fromkeys(cameras, self._make_converter())
+        else:
+            self._converters = {camera: self._make_converter() for camera in cameras}
         self._detector = Worker("detect", self._detect, self._keep_all, _kind, self._extractor.max_batch_size)
         self._publisher = Worker("publish", self._publish, keep_all=True)
         self._painter = Worker("draw", self._draw, self._keep_all)
@@ -149,7 +150,7 @@ class Pipeline:
         if not self.is_running:
             return
         self.is_running = False
-        dropped = [frame for converter in self._converters.values() for frame in converter.stop()]
+        dropped = [frame for converter in set(self._converters.values()) for frame in converter.stop()]
         dropped += [picture.frame for picture in self._detector.stop()]
         dropped += [result.picture.frame for result in self._publisher.stop()]
         self._painter.stop()
@@ -160,12 +161,13 @@ class Pipeline:
         """Take a frame; under the policy "all" this waits for room."""
         if not self.is_running:  # the image was under way when the node was deactivated
             frame.camera.statistics.count("discarded")
-            return
-        stream = _ALL_CAMERAS if self._keep_all else frame.camera.name
-        if not self._converters[stream].offer(stream, frame):
+        elif not self._converters[frame.camera.name].offer(frame.camera.name, frame):
             frame.camera.statistics.count("overload")
 
     # What the threads do
+
+    def _make_converter(self) -> Worker[Frame]:
+        return Worker("convert", self._convert, self._keep_all)
 
     def _convert(self, frames: list[Frame]) -> None:
         for frame in frames:

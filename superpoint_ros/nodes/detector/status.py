@@ -108,17 +108,20 @@ def _limits_crossed(snapshot: Snapshot, parameters: DetectorParameters) -> list[
         if rate < limit and snapshot.period >= _SETTLED:
             findings.append((level, f"{rate:.1f} Hz published, below the limit of {limit:g} Hz"))
             break
-    durations: tuple[tuple[Stage, str, float, float], ...] = (
-        ("reception to publication", "latency", parameters.warn_above_latency, parameters.error_above_latency),
-        ("age at reception", "age at reception", parameters.warn_above_age, parameters.error_above_age),
-    )
-    for stage, name, warn_above, error_above in durations:
-        taken = snapshot.latencies.get(stage)
-        for level, limit in ((ERROR, error_above), (WARN, warn_above)):
-            if taken is not None and 0 < limit < taken.p95 * 1e-3:
-                findings.append((level, f"{name} of {taken.p95:.0f} ms (p95), above the limit of {1e3 * limit:g} ms"))
-                break
+    latency = parameters.warn_above_latency, parameters.error_above_latency
+    age = parameters.warn_above_age, parameters.error_above_age
+    findings += _above(snapshot, "reception to publication", "latency", *latency)
+    findings += _above(snapshot, "age at reception", "age at reception", *age)
     return findings
+
+
+def _above(snapshot: Snapshot, stage: Stage, name: str, warn: float, error: float) -> list[tuple[bytes, str]]:
+    """Compare the 95th percentile of a stage with its limits in seconds, of which 0 is none."""
+    taken = snapshot.latencies.get(stage)
+    for level, limit in ((ERROR, error), (WARN, warn)):
+        if taken is not None and 0 < limit < taken.p95 * 1e-3:
+            return [(level, f"{name} of {taken.p95:.0f} ms (p95), above the limit of {1e3 * limit:g} ms")]
+    return []
 
 
 def _process_memory() -> int:
