@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from superpoint_ros.training.configuration import load_config
+from superpoint_ros.training.configuration import TrainingConfig
 from superpoint_ros.training.train import Trainer
+from superpoint_ros.training.yaml_files import read_dataclass
 
 from .bench import REPOSITORY, Bench, Row, photographs
 
 
 def training(bench: Bench) -> list[Row]:
     """Training steps of config/training/cuda.yaml on crops of photographs; waits are for how many points pairs have."""
-    config = load_config(REPOSITORY / "config" / "training" / "cuda.yaml")
+    config = read_dataclass(REPOSITORY / "config" / "training" / "cuda.yaml", TrainingConfig)
     random = np.random.default_rng(0)
     rows = []
     with tempfile.TemporaryDirectory() as name:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ..superpoint.config import SuperPointConfig
 from .dataset import PairOptions
-from .yaml_files import read_dataclass
 
 
 @dataclass(frozen=True)
@@ -118,8 +116,3 @@ class TrainingConfig:
             raise ValueError(f"expected steps above 0, or minutes above 0, got {self.steps} and {self.minutes}")
         if self.decay_steps and not self.steps:
             raise ValueError(f"decay_steps: {self.decay_steps} are counted back from the end of steps, which are 0")
-
-
-def load_config(path: Path) -> TrainingConfig:
-    """Read a training configuration, as `read_dataclass` does."""
-    return read_dataclass(path, TrainingConfig)

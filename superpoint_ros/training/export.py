@@ -10,8 +10,9 @@ from typing import get_args
 from ..superpoint.checkpoints import Checkpoint, load_checkpoint, save_pretrained
 from ..superpoint.config import PreprocessorConfig, Subpixel
 from ..superpoint.onnx_export import export_onnx
-from .configuration import load_config
+from .configuration import TrainingConfig
 from .saved_runs import read_run
+from .yaml_files import read_dataclass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _trained(args: argparse.Namespace) -> Checkpoint:
-    config = load_config(args.config)
+    config = read_dataclass(args.config, TrainingConfig)
     file = (args.run_folder or Path("runs") / config.name) / "checkpoint.pt"
     if not file.is_file():
         raise ValueError(f"{file}: no such file; train first, or name the run with --run")

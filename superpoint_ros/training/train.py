@@ -19,7 +19,7 @@ from ..superpoint.backends import resolve_device
 from ..superpoint.files import replacing
 from ..superpoint.network import NetworkOutput, SuperPointNetwork
 from ..superpoint.options import DetectionOptions
-from .configuration import Phase, TrainingConfig, load_config
+from .configuration import Phase, TrainingConfig
 from .dataset import CropStore, PairBatch, load_prepared
 from .gpu import PairStream, use_fast_arithmetic
 from .initial_weights import insert_batch_norm, load_released_weights, new_network
@@ -30,6 +30,7 @@ from .plots import plot_run
 from .saved_runs import read_run
 from .synthetic_shapes import SyntheticShapes
 from .validation import ValidationPairs, validate, validation_pairs
+from .yaml_files import read_dataclass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``train`` and return the exit status."""
-    config = load_config(args.config)
+    config = read_dataclass(args.config, TrainingConfig)
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.minutes:

@@ -19,12 +19,12 @@ from superpoint_ros.training.configuration import (
     ReleasedWeights,
     TrainingConfig,
     ValidationOptions,
-    load_config,
 )
 from superpoint_ros.training.initial_weights import insert_batch_norm
 from superpoint_ros.training.optimizer import orthogonalise
 from superpoint_ros.training.plots import read_columns
 from superpoint_ros.training.train import Trainer
+from superpoint_ros.training.yaml_files import read_dataclass
 
 SMALL = TrainingConfig(
     name="small",
@@ -231,7 +231,7 @@ def test_damaged_checkpoint_is_named(
     config, file = tmp_path / "tiny.yaml", tmp_path / "checkpoint.pt"
     config.write_text("name: tiny\nsteps: 1\nsynthetic_size: [64, 64]\nvalidation: {pairs: 0}\n")
     if isinstance(content, float):
-        Trainer(load_config(config), tmp_path, CPU).save()
+        Trainer(read_dataclass(config, TrainingConfig), tmp_path, CPU).save()
         content = file.read_bytes()[: int(content * file.stat().st_size)]
     file.write_bytes(content)
     arguments = ["--config", str(config), "--run", str(tmp_path)]
@@ -260,7 +260,7 @@ def test_checkpoint_of_another_configuration_is_named_and_kept(
     config, run = tmp_path / "tiny.yaml", tmp_path / "run"
     text = "name: tiny\nsteps: 1\nsynthetic_size: [64, 64]\nvalidation: {pairs: 0}\n"
     config.write_text(text)
-    trainer = Trainer(load_config(config), run, CPU)
+    trainer = Trainer(read_dataclass(config, TrainingConfig), run, CPU)
     trainer.save()
     trainer._log("metrics.csv", {"detector": 0.5})
     before = {path: path.read_bytes() for path in run.iterdir()}
@@ -400,14 +400,14 @@ def test_faulty_configuration_is_named(tmp_path: Path, text: str, message: str) 
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=message) as error:
-        load_config(path)
+        read_dataclass(path, TrainingConfig)
     assert "x.yaml" in str(error.value)
 
 
 @pytest.mark.parametrize("path", sorted(Path("config/training").glob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_configurations_are_valid(path: Path) -> None:
     if path.name != "data.yaml":
-        assert load_config(path).name == path.stem
+        assert read_dataclass(path, TrainingConfig).name == path.stem
 
 
 def test_orthogonalise_evens_out_singular_values() -> None:
