@@ -41,8 +41,14 @@ class LossWeights:
     inverse_temperature: float = 14.3
 
     def __post_init__(self) -> None:
-        if not any((self.detector, self.localisation, self.reprojection, self.reliability, self.descriptor)):
+        if not any(self.by_loss.values()):
             raise ValueError("expected a weight other than 0 for at least one loss")
+
+    @property
+    def by_loss(self) -> dict[str, float]:
+        """The weights alone, by the names of their losses."""
+        names = ("detector", "localisation", "reprojection", "reliability", "descriptor")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

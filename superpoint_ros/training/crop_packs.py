@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..superpoint.files import replacing
+from ..superpoint.files import make_output_folder, replacing
 
 _SPLITS = ("train", "validation")
 _MANIFESTS = ("manifest.csv", "manifest.json")
@@ -48,13 +48,14 @@ def write_pack(folder: Path, pack: Path, quality: int) -> None:
     Raises
     ------
     ValueError
-        If `folder` holds no crops, or `quality` is out of range.
+        If `folder` holds no crops, `quality` is out of range, or `pack` cannot be written there.
     """
     if not 1 <= quality <= 100:
         raise ValueError(f"the quality of pictures must be 1 to 100, got {quality}")
     arrays = [(split, folder / f"crops_{split}.npy") for split in _SPLITS if (folder / f"crops_{split}.npy").is_file()]
     if not arrays:
         raise ValueError(f"{folder}: holds no crops_train.npy; make it with prepare-data")
+    make_output_folder(pack.parent)
     with replacing(pack) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for split, path in arrays:
             for index, crop in enumerate(tqdm(np.load(path, mmap_mode="r", allow_pickle=False), desc=split)):

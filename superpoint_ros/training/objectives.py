@@ -70,9 +70,8 @@ def distillation_losses(output: NetworkOutput, teacher: NetworkOutput) -> dict[s
 
 def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
     """Return what is minimised."""
-    parts = ("detector", "localisation", "reprojection", "reliability", "descriptor")
-    weighted = {part: getattr(weights, part) for part in parts if part in losses}
-    return torch.stack([weight * losses[part] for part, weight in weighted.items() if weight]).sum()
+    parts = [weight * losses[name] for name, weight in weights.by_loss.items() if weight and name in losses]
+    return torch.stack(parts).sum()
 
 
 def _compare_descriptors(

@@ -401,6 +401,8 @@ def test_what_is_no_pack_of_crops_is_refused_and_changes_nothing(tmp_path: Path)
     np.save(tmp_path / "crops_train.npy", photo(0, 64, 64)[None])
     with pytest.raises(ValueError, match="1 to 100, got 0"):
         write_pack(tmp_path, tmp_path / "crops.zip", 0)
+    with pytest.raises(ValueError, match=r"crops_train\.npy: must be a folder"):
+        write_pack(tmp_path, tmp_path / "crops_train.npy" / "crops.zip", 75)
     assert not (tmp_path / "crops.zip").exists()
     pack, folder = tmp_path / "other.zip", tmp_path / "folder"
     with pytest.raises(ValueError, match=r"other\.zip: cannot be read"):
