@@ -1,4 +1,4 @@
-"""Makes sure that work for a GPU neither asks it for values nor sends it any, where there is no GPU.
+"""Makes sure, without a GPU, that work for one neither asks it for values nor sends it any, and is not rounded by it.
 
 The meta device, which follows shapes and refuses to tell values, is what the host cannot look into, and a CPU tensor
 what it would upload.
@@ -29,4 +29,14 @@ class WithoutLiterals(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert func not in (torch.tensor, torch.as_tensor, torch.Tensor.new_tensor), f"{func} uploads"
+        return func(*args, **(kwargs or {}))
+
+
+class WithoutMatrixProducts(TorchDispatchMode):
+    """Fails on matrix products, which a GPU may be told to compute in TF32."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        is_product = name in ("mm", "bmm", "mv", "addmm", "addmv", "baddbmm", "dot")
+        assert not is_product, f"{name} may be rounded to eleven bits"
         return func(*args, **(kwargs or {}))

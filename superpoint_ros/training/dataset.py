@@ -14,6 +14,7 @@ from torch import Tensor
 from .homographies import (
     HomographyRange,
     centred,
+    compose,
     invert,
     keep_inside,
     sample_homographies,
@@ -128,7 +129,7 @@ def make_pairs(
     crop_size = (crops.shape[1], crops.shape[2])
     to_crop_first = sample_homographies(len(crops), size, options.first, generator)
     between = sample_homographies(len(crops), size, options.between, generator)
-    to_crop = torch.cat([to_crop_first, to_crop_first @ between])
+    to_crop = torch.cat([to_crop_first, compose(to_crop_first, between)])
     to_crop = centred(to_crop, size, crop_size)
     images = crops[:, None].float() / 255
     views = warp_antialiased(torch.cat([images, images]), to_crop, size)
@@ -139,7 +140,7 @@ def make_pairs(
         points = snap_to_maxima(points, corner_response(views, options.snap_sigma), options.snap_radius)
     view_labels = thin_out(points, options.label_distance)
     first_labels, second_labels = view_labels.chunk(2)
-    homographies = from_crop[len(crops) :] @ to_crop[: len(crops)]
+    homographies = compose(from_crop[len(crops) :], to_crop[: len(crops)])
     correspondences = _correspondences(
         first_labels, to_crop[: len(crops)], from_crop[len(crops) :], size, crop_size, options, generator
     )

@@ -38,7 +38,10 @@ class PairStream:
 
 
 def use_fast_arithmetic(device: torch.device) -> None:
-    """Let cuDNN try its kernels for each new shape, and float32 products, such as of descriptors, run in TF32."""
+    """Let cuDNN try its kernels for each new shape, and float32 products, of descriptors and in Muon, run in TF32.
+
+    `homographies`, which may not be so rounded, has no products.
+    """
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True

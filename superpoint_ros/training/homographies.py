@@ -1,6 +1,7 @@
 """Random homographies and image warps, batched, on any device; on a GPU nothing here waits for it.
 
-Points are (x, y) in pixels; the centre of the top-left pixel is (0, 0).
+Points are (x, y) in pixels; the centre of the top-left pixel is (0, 0). There are no matrix products: where a GPU may
+compute these in TF32, as it does in training, a coordinate of 300 pixels would be rounded to a quarter of one.
 """
 
 from __future__ import annotations
@@ -74,7 +75,12 @@ def sample_homographies(
     tilt_x = uniform(-1, 1) * ranges.perspective / (width / 2)
     tilt_y = uniform(-1, 1) * ranges.perspective / (height / 2)
     perspective = torch.stack([one, zero, zero, zero, one, zero, tilt_x, tilt_y, one], 1).view(-1, 3, 3)
-    return similarity @ perspective
+    return compose(similarity, perspective)
+
+
+def compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """Return the homographies (B, 3, 3) that apply `inner` and then `outer`; either may be one for all, (3, 3)."""
+    return (outer[..., :, :, None] * inner[..., None, :, :]).sum(-2)
 
 
 def centred(homographies: Tensor, source_size: tuple[int, int], target_size: tuple[int, int]) -> Tensor:
@@ -82,7 +88,7 @@ def centred(homographies: Tensor, source_size: tuple[int, int], target_size: tup
 
     Sizes are (height, width); the homographies map `source_size` images to `target_size` images.
     """
-    return _shift(target_size, 1, homographies) @ homographies @ _shift(source_size, -1, homographies)
+    return compose(_shift(target_size, 1, homographies), compose(homographies, _shift(source_size, -1, homographies)))
 
 
 def _shift(size: tuple[int, int], sign: int, like: Tensor) -> Tensor:
@@ -94,7 +100,8 @@ def _shift(size: tuple[int, int], sign: int, like: Tensor) -> Tensor:
 
 def warp_points(points: Tensor, homographies: Tensor) -> Tensor:
     """Map points (B, N, 2) by homographies (B, 3, 3); points at or behind the horizon become infinite."""
-    mapped = points @ homographies[:, :, :2].transpose(1, 2) + homographies[:, None, :, 2]
+    of_x, of_y, constant = homographies[:, None].unbind(-1)
+    mapped = points[..., :1] * of_x + points[..., 1:] * of_y + constant
     depth = mapped[..., 2:]
     return torch.where(depth > 1e-6, mapped[..., :2] / depth, torch.full_like(mapped[..., :2], math.inf))
 

@@ -13,7 +13,7 @@ from .. import geometry
 from ..superpoint.decoding import Detections, decode
 from ..superpoint.network import SuperPointNetwork
 from ..superpoint.options import DetectionOptions
-from .homographies import HomographyRange, centred, sample_homographies, warp_antialiased
+from .homographies import HomographyRange, centred, compose, sample_homographies, warp_antialiased
 from .photometric import PhotometricRange, augment
 
 
@@ -36,7 +36,7 @@ def validation_pairs(pictures: NDArray[np.uint8], count: int, size: tuple[int, i
     relative = sample_homographies(count, size, between, generator)
     views = [
         warp_antialiased(crops, centred(homography, size, source_size), size)
-        for homography in (first, first @ relative)
+        for homography in (first, compose(first, relative))
     ]
     strength = PhotometricRange(blur=0.7, motion_blur=0, gamma=0.3, gain=0.3, bias=0.1, shading=0.3, noise=0.02)
     images = torch.stack([views[0], augment(views[1], strength, generator)], 1)

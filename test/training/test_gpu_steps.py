@@ -1,4 +1,6 @@
-"""A training step on a GPU waits for nothing but the number of its points, as far as that shows without one."""
+"""A training step on a GPU waits for nothing but the number of its points, and moves no point by rounding it, as far as
+that shows without one.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from host_guard import OnMetaDevice, WithoutLiterals
+from host_guard import OnMetaDevice, WithoutLiterals, WithoutMatrixProducts
 
 from superpoint_ros.superpoint import SuperPointConfig
 from superpoint_ros.superpoint.network import SuperPointNetwork
@@ -14,7 +16,7 @@ from superpoint_ros.training import dataset
 from superpoint_ros.training.configuration import LossWeights
 from superpoint_ros.training.dataset import PairBatch, PairOptions, make_pairs
 from superpoint_ros.training.labels import AdaptationOptions, adapt, corner_response
-from superpoint_ros.training.losses import Correspondences
+from superpoint_ros.training.losses import Correspondences, detect_in_both
 from superpoint_ros.training.objectives import pair_losses, weighted_sum
 from superpoint_ros.training.points import PointList
 
@@ -54,7 +56,7 @@ def test_views_labels_and_photometric_changes_wait_for_counts_only(monkeypatch: 
 
     monkeypatch.setattr(dataset, "list_points", count)
     monkeypatch.setattr(dataset, "_correspondences", correspond)
-    with OnMetaDevice(), WithoutLiterals():
+    with OnMetaDevice(), WithoutLiterals(), WithoutMatrixProducts():
         batch = make_pairs(empty(2, 96, 128, dtype=torch.uint8), empty(2, 40, 3), (64, 96), PairOptions(), GENERATOR)
     assert batch.images.shape == (4, 1, 64, 96)
     assert counted == ["correspondences", "points", "points", "points"]
@@ -77,7 +79,14 @@ def test_losses_and_their_gradients_do_not_wait(descriptor: float) -> None:
     assert all(loss.shape == () for loss in losses.values())
 
 
+def test_positions_of_detections_are_not_rounded() -> None:
+    points = Correspondences(empty(9, dtype=torch.long), empty(9, 2), empty(9, 2))
+    with OnMetaDevice(), WithoutLiterals(), WithoutMatrixProducts():
+        found = detect_in_both(empty(4, 64, 96), points, empty(2, 3, 3))
+    assert found.errors.shape == (9, 4)
+
+
 def test_labels_are_made_without_waiting() -> None:
-    with OnMetaDevice(), WithoutLiterals():
+    with OnMetaDevice(), WithoutLiterals(), WithoutMatrixProducts():
         labels = adapt(empty(2, 1, 96, 128), corner_response, AdaptationOptions(views=2, points_per_view=50), GENERATOR)
     assert labels.shape == (2, 400, 3)
