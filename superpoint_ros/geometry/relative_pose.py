@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from .homography import as_point_pairs, check_max_error
 from .pose import angle_between
 
+# In baselines. OpenCV's 50 would drop points that moved by less than a fiftieth of the focal length.
+_FARTHEST = 1e9
+
 
 @dataclass(frozen=True)
 class RelativePose:
@@ -108,7 +111,9 @@ def _recover_pose(
     source: NDArray[np.float64], target: NDArray[np.float64], essential: NDArray[np.float64], agrees: NDArray[np.uint8]
 ) -> RelativePose:
     """The one of the four poses of `essential` that has most of the points in front of both cameras."""
-    _, rotation, translation, in_front = cv2.recoverPose(essential, source, target, np.eye(3), mask=agrees.copy())
+    _, rotation, translation, in_front, _ = cv2.recoverPose(
+        essential, source, target, np.eye(3), distanceThresh=_FARTHEST, mask=agrees.copy()
+    )
     return RelativePose(
         np.asarray(rotation, np.float64),
         np.asarray(translation, np.float64).ravel(),

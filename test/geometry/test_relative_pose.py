@@ -55,6 +55,25 @@ def test_a_third_of_the_matches_may_be_wrong(seed: int) -> None:
     assert pose.inliers[200:].mean() < 0.2
 
 
+@pytest.mark.parametrize("baselines", [10, 60, 100])
+def test_points_many_baselines_away_count(baselines: float) -> None:
+    rng = np.random.default_rng(0)
+    scene = baselines * rng.uniform((-0.6, -0.4, 0.8), (0.6, 0.4, 1.3), (300, 3))
+    moved = scene + (1, 0, 0)
+    pose = estimate_relative_pose(scene[:, :2] / scene[:, 2:], moved[:, :2] / moved[:, 2:], max_error=PIXEL)
+    assert pose is not None
+    assert pose.inliers.all()
+    assert rotation_error(pose.rotation, np.eye(3)) < 0.1
+    assert translation_error(pose.translation, (1, 0, 0)) < 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_hardly_any_outlier_agrees_with_the_pose_of_outliers(seed: int) -> None:
+    points0, points1 = np.random.default_rng(seed).uniform(-0.6, 0.6, (2, 200, 2))
+    pose = estimate_relative_pose(points0, points1, max_error=PIXEL)
+    assert pose is None or pose.inliers.mean() < 0.15
+
+
 def test_the_same_input_gives_the_same_result() -> None:
     rng = np.random.default_rng(1)
     points0, points1, _, _ = two_views(rng)
