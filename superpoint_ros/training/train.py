@@ -19,6 +19,7 @@ from ..superpoint.backends import resolve_device
 from ..superpoint.files import replacing
 from ..superpoint.network import NetworkOutput, SuperPointNetwork
 from ..superpoint.options import DetectionOptions
+from ..superpoint.state_dicts import find_mismatch
 from .configuration import Phase, TrainingConfig
 from .dataset import CropStore, PairBatch, load_prepared
 from .gpu import PairStream, use_fast_arithmetic
@@ -201,9 +202,10 @@ class Trainer:
         return self.teacher(images) if self.teacher else None
 
     def validate(self, pairs: ValidationPairs) -> dict[str, float]:
-        """Measure on `pairs` and append the result to ``validation.csv``."""
+        """Measure on `pairs` and write the result to ``validation.csv``, in place of an earlier one at this step."""
         options = DetectionOptions(threshold=self.config.validation.threshold, subpixel="soft_argmax")
-        metrics = validate(self.result, pairs, options)
+        metrics = validate(self.result, pairs, options, self.config.network.descriptor_grid)
+        drop_rows_after(self.folder / "validation.csv", self.step - 1)
         self._log("validation.csv", metrics)
         plot_run(self.folder)
         tqdm.write(f"step {self.step}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
@@ -258,8 +260,12 @@ class Trainer:
         init, phase = self.config.init, self.config.phases[0]
         if not init.folder:
             return new_network(self.config)
+        released = load_released_weights(init)
+        mismatch = find_mismatch(released.state_dict(), replace(self.config.network, batch_norm="none"))
+        if mismatch:
+            raise ValueError(f"init: {init.folder}: expected weights of the sizes of `network`, but {mismatch}")
         batch = self.store.sample(32, (phase.height, phase.width), self.config.pairs, self.generator)
-        return insert_batch_norm(load_released_weights(init), batch.images.cpu())
+        return insert_batch_norm(released, batch.images.cpu())
 
     def _store(self) -> CropStore | SyntheticShapes:
         if self.config.synthetic_size:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import geometry
+from ..superpoint.config import DescriptorGrid
 from ..superpoint.decoding import Detections, decode
 from ..superpoint.network import SuperPointNetwork
 from ..superpoint.options import DetectionOptions
@@ -43,7 +44,9 @@ def validation_pairs(pictures: NDArray[np.uint8], count: int, size: tuple[int, i
     return ValidationPairs(images, centred(torch.linalg.inv(relative), size, size))
 
 
-def validate(network: SuperPointNetwork, pairs: ValidationPairs, options: DetectionOptions) -> dict[str, float]:
+def validate(
+    network: SuperPointNetwork, pairs: ValidationPairs, options: DetectionOptions, grid: DescriptorGrid
+) -> dict[str, float]:
     """Return homography accuracy and matching accuracy at 1, 3, 5 px, localisation error and keypoints per view."""
     was_training = network.training
     network.eval()
@@ -52,7 +55,7 @@ def validate(network: SuperPointNetwork, pairs: ValidationPairs, options: Detect
     records = []
     for images, homography in zip(pairs.images, pairs.homographies):
         with torch.inference_mode():
-            found = decode(network(images.to(device)), options, "cell_centers", size)
+            found = decode(network(images.to(device)), options, grid, size)
         records.append(_compare(found, homography.numpy(), size))
     network.train(was_training)
     table = np.array(records)

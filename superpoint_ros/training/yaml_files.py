@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -18,6 +18,8 @@ _Config = TypeVar("_Config")
 
 def read_dataclass(path: Path, kind: type[_Config]) -> _Config:
     """Read a YAML file whose mappings are nested dataclasses and whose lists are tuples.
+
+    Of a nested dataclass that has a default, a mapping replaces what it names and leaves the rest of that default.
 
     Raises
     ------
@@ -42,25 +44,31 @@ def naming(place: object) -> Iterator[None]:
         raise ValueError(f"{place}: {error}") from None
 
 
-def _build_dataclass(kind: Any, values: Any) -> Any:
+def _build_dataclass(kind: Any, values: Any, default: Any = None) -> Any:
     if not isinstance(values, dict):
         raise ValueError(f"expected a mapping, got {values!r}")
     known = {item.name: item for item in fields(kind)}
     unknown = [str(name) for name in values if name not in known]
     if unknown:
         raise ValueError(f"unknown field {', '.join(unknown)}")
-    required = [name for name, item in known.items() if item.default is MISSING and item.default_factory is MISSING]
-    missing = [name for name in required if name not in values]
+    hints = get_type_hints(kind)
+    given = {name: _build_value(name, hints[name], value, _default(known[name])) for name, value in values.items()}
+    if default is not None:
+        return replace(default, **given)
+    missing = [name for name, item in known.items() if name not in given and _default(item) is MISSING]
     if missing:
         raise ValueError(f"missing field {', '.join(missing)}")
-    hints = get_type_hints(kind)
-    return kind(**{name: _build_value(name, hints[name], value) for name, value in values.items()})
+    return kind(**given)
 
 
-def _build_value(name: str, hint: Any, value: Any) -> Any:
+def _default(item: Field[Any]) -> Any:
+    return item.default if item.default_factory is MISSING else item.default_factory()
+
+
+def _build_value(name: str, hint: Any, value: Any, default: Any = MISSING) -> Any:
     with naming(name):
         if is_dataclass(hint):
-            return _build_dataclass(hint, value)
+            return _build_dataclass(hint, value, None if default is MISSING else default)
         if get_origin(hint) is tuple:
             return _build_tuple(get_args(hint), value)
         if get_origin(hint) is Literal and value not in get_args(hint):

@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -123,6 +124,11 @@ def test_training_goes_on_from_released_weights(tmp_path: Path) -> None:
     trainer.train(stop_after=1)
     with pytest.raises(ValueError, match="SHA-256"):
         Trainer(replace(config, init=ReleasedWeights(str(tmp_path / "weights"), "0" * 64)), tmp_path / "other", CPU)
+    wider = replace(config, network=replace(SMALL.network, decoder_hidden_size=32))
+    with pytest.raises(
+        ValueError, match=r"init: .*weights: expected weights of the sizes of `network`, but .*conv_score_a"
+    ):
+        Trainer(wider, tmp_path / "other", CPU)
 
 
 def test_a_student_learns_the_teachers_output(tmp_path: Path) -> None:
@@ -354,13 +360,24 @@ def test_an_interrupted_run_validates_when_due(tmp_path: Path, monkeypatch: pyte
     assert due == [("validation.csv", step) for step in (1, 3, 6)]  # and each time at the end
 
 
+def test_a_finished_run_is_validated_in_place(tmp_path: Path, photographs: np.ndarray) -> None:
+    np.save(tmp_path / "crops.npy", photographs)
+    options = ValidationOptions(pairs=2, height=64, width=96)
+    config = replace(SMALL, steps=2, validation=options, validation_crops=str(tmp_path / "crops.npy"))
+    for _ in range(2):
+        Trainer(config, tmp_path, CPU).train()
+    columns = read_columns(tmp_path / "validation.csv")
+    assert columns["step"] == [2]
+    assert {"homography_3px", "matching_3px", "localisation", "keypoints"} < columns.keys()
+
+
 def test_exported_folder_loads_as_the_trained_network(tmp_path: Path) -> None:
     trainer = Trainer(SMALL, tmp_path / "run", CPU)
     trainer.train(stop_after=3)
     config = tmp_path / "small.yaml"
     config.write_text(
         "name: small\nnetwork: {encoder_hidden_sizes: [8, 8, 8, 8], decoder_hidden_size: 16, "
-        "descriptor_decoder_dim: 16, batch_norm: before_relu, descriptor_grid: cell_centers}\n"
+        "descriptor_decoder_dim: 16}\n"
     )
     arguments = ["--config", config, "--run", tmp_path / "run", "--output", tmp_path / "out", "--threshold", "0.02"]
     assert main(["export", *map(str, arguments)]) == 0
@@ -402,6 +419,13 @@ def test_faulty_configuration_is_named(tmp_path: Path, text: str, message: str) 
     with pytest.raises(ValueError, match=message) as error:
         read_dataclass(path, TrainingConfig)
     assert "x.yaml" in str(error.value)
+
+
+def test_a_mapping_changes_only_what_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("name: x\nnetwork: {decoder_hidden_size: 96}\n")
+    expected = replace(TrainingConfig("x").network, decoder_hidden_size=96)
+    assert read_dataclass(path, TrainingConfig).network == expected
 
 
 @pytest.mark.parametrize("path", sorted(Path("config/training").glob("*.yaml")), ids=lambda path: path.name)
