@@ -28,6 +28,7 @@ from .resampling import compare_homographies, compare_poses
 SUPERPOINT = "superpoint"
 KEYPOINT_BUDGETS = {(240, 320): 300, (480, 640): 1000}
 PRECISIONS = (("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"))
+EVERY = "all"
 DEFAULT_DETECTORS = (SUPERPOINT, "sift", "orb", "akaze")
 
 
@@ -88,8 +89,8 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
         "--detectors",
         nargs="+",
         default=None,
-        choices=(SUPERPOINT, *installed_detectors()),
-        help=f"default: those of {', '.join(DEFAULT_DETECTORS)} that are installed",
+        choices=(SUPERPOINT, *installed_detectors(), EVERY),
+        help=f"default: those of {', '.join(DEFAULT_DETECTORS)} that are installed; {EVERY}: each one that is",
     )
     superpoint = parser.add_argument_group("SuperPoint", "detection options not given are what the weights recommend")
     superpoint.add_argument(
@@ -214,8 +215,9 @@ def make_detectors(args: argparse.Namespace) -> list[Detector]:
         If weights cannot be read (`CheckpointError`) or an option is out of range.
     """
     installed = (SUPERPOINT, *installed_detectors())
+    wanted = args.detectors or [key for key in DEFAULT_DETECTORS if key in installed]
     detectors: list[Detector] = []
-    for key in args.detectors or [key for key in DEFAULT_DETECTORS if key in installed]:
+    for key in installed if EVERY in wanted else wanted:
         if key == SUPERPOINT:
             detectors += [_superpoint(weights, args) for weights in dict.fromkeys(args.weights)]
         else:

@@ -11,6 +11,7 @@ import pytest
 
 from superpoint_ros.__main__ import main
 from superpoint_ros.evaluation import evaluate as command
+from superpoint_ros.evaluation.detectors import installed_detectors
 
 
 def evaluate(*arguments: str | Path) -> int:
@@ -72,6 +73,12 @@ def test_the_same_command_gives_the_same_file(photos: Path, tmp_path: Path) -> N
     assert first == second
     assert small_run(photos, tmp_path / "third", "--detectors", "sift", "orb", "--seed", "1") == 0
     assert (tmp_path / "third" / "homography.json").read_text() != first
+
+
+def test_all_is_each_installed_detector(photos: Path, tmp_path: Path) -> None:
+    assert small_run(photos, tmp_path, "--detectors", "all", "--weights", "random", "--device", "cpu") == 0
+    report = json.loads((tmp_path / "homography.json").read_text())
+    assert len(report["detectors"]) == 1 + len(installed_detectors())
 
 
 def test_pose_writes_every_format(tmp_path: Path) -> None:
