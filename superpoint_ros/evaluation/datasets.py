@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -76,10 +77,22 @@ class HomographyDataset(Protocol):
 
 @dataclass(frozen=True)
 class Photo:
-    """A grey photograph that is read when it is needed; `source` is the folder, file or package it comes from."""
+    """A grey photograph, or a crop of one, that is read when it is needed.
+
+    Attributes
+    ----------
+    name : str
+    source : str
+        The folder, file or package it comes from.
+    picture : str
+        The photograph it shows, which several crops may share.
+    load : callable
+        Returns its pixels.
+    """
 
     name: str
     source: str
+    picture: str
     load: Callable[[], NDArray[np.uint8]]
 
 
@@ -108,20 +121,39 @@ def photos_of_folder(folder: Path) -> list[Photo]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not files:
         raise DatasetError(f"{folder}: no such folder, or no image files in it")
-    return [Photo(path.relative_to(folder).as_posix(), str(folder), partial(read_gray, path)) for path in files]
+    names = [path.relative_to(folder).as_posix() for path in files]
+    return [Photo(name, str(folder), name, partial(read_gray, path)) for name, path in zip(names, files)]
 
 
 def photos_of_array(path: Path) -> list[Photo]:
-    """List the images of an array file, by index."""
+    """List the images of an array file, by index.
+
+    Which of them show one picture is told by the ``manifest.csv`` of ``prepare-data`` beside it, if there is one.
+    """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not an array of images: {error}") from error
     if array.ndim != 3 or array.dtype != np.uint8 or array.size == 0:
         raise DatasetError(f"{path}: expected uint8 images of shape (N, H, W), got {array.dtype} {array.shape}")
+    names = [f"{path.stem} {index:04d}" for index in range(len(array))]
+    pictures = _pictures(path)
+    if len(pictures) != len(array):
+        pictures = names
     return [
-        Photo(f"{path.stem} {index:04d}", str(path), partial(np.asarray, array[index])) for index in range(len(array))
+        Photo(name, str(path), picture, partial(np.asarray, image))
+        for name, picture, image in zip(names, pictures, array)
     ]
+
+
+def _pictures(crops: Path) -> list[str]:
+    """The picture of each crop in an array of ``prepare-data``; none where no manifest tells."""
+    manifest = crops.with_name("manifest.csv")
+    if not manifest.is_file():
+        return []
+    with manifest.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if f"crops_{row.get('split')}" == crops.stem]
+    return [f"{row['package']} {row['path']}" for row in rows for _ in range(int(row["crops"]))]
 
 
 def photos_of_scikit_image() -> list[Photo]:
@@ -134,7 +166,8 @@ def photos_of_scikit_image() -> list[Photo]:
         )
     folder = Path(spec.submodule_search_locations[0]) / "data"
     files = sorted(path for path in folder.iterdir() if path.stem in SCIKIT_IMAGE_PHOTOS)
-    return [Photo(f"scikit-image {path.name}", "scikit-image", partial(read_gray, path)) for path in files]
+    names = [f"scikit-image {path.name}" for path in files]
+    return [Photo(name, "scikit-image", name, partial(read_gray, path)) for name, path in zip(names, files)]
 
 
 class WarpedPhotos:
@@ -163,8 +196,9 @@ class WarpedPhotos:
     @property
     def description(self) -> str:
         """See :class:`HomographyDataset`."""
-        used = {self._photo(index).name for index in range(self.count)}
-        photos = f"{len(used)} of {len(self.photos)} photographs of {self.photos[0].source}"
+        used = {self._photo(index).picture for index in range(self.count)}
+        every = {photo.picture for photo in self.photos}
+        photos = f"{len(used)} of {len(every)} photographs of {self.photos[0].source}"
         return f"warped: {self.count} pairs from {photos}, seed {self.seed}"
 
     def __len__(self) -> int:
@@ -191,7 +225,7 @@ class WarpedPhotos:
         image1 = render(pixels, homography @ photo_to_view, shape)
         if category != "viewpoint":
             image1 = change_light(rng, image1)
-        return ImagePair(f"{index:04d} {photo.name}", photo.name, category, image0, image1, homography)
+        return ImagePair(f"{index:04d} {photo.name}", photo.picture, category, image0, image1, homography)
 
 
 class HPatches:

@@ -187,6 +187,23 @@ def test_photographs_of_a_folder_or_an_array(photo_folder: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("crops_of_first", "scenes"),
+    [(2, ["x a.png", "x a.png", "x b.png"]), (3, [f"crops_validation 000{i}" for i in range(3)])],
+)
+def test_crops_of_one_picture_are_one_scene(tmp_path: Path, crops_of_first: int, scenes: list[str]) -> None:
+    """Not where the manifest is that of other crops."""
+    np.save(tmp_path / "crops_validation.npy", np.stack([photograph(seed=index) for index in range(3)]))
+    (tmp_path / "manifest.csv").write_text(
+        "split,package,version,path,licence,crops\n"
+        f"validation,x,1,a.png,CC0-1.0,{crops_of_first}\nvalidation,x,1,b.png,CC0-1.0,1\ntrain,x,1,c.png,CC0-1.0,5\n"
+    )
+    dataset = WarpedPhotos(find_photos(tmp_path / "crops_validation.npy"), 9, seed=0)
+    assert [pair.scene for pair in dataset.pairs((120, 160))] == [scene for scene in scenes for _ in range(3)]
+    count = len(set(scenes))
+    assert f"{count} of {count} photographs" in dataset.description
+
+
+@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("nowhere", None, "no such folder"),
