@@ -195,8 +195,9 @@ def test_a_camera_that_dies_and_comes_back_is_followed(start_node: Callable[...,
     keypoints = probe.collect(KeypointArray, "patient/keypoints")
     parameters = {"source": "virtual", "camera_name": "patient", "width": 160, "height": 120, "rate": 30.0}
     before, pauses = None, []
-    for _ in range(repetitions(full=20, short=3)):
-        camera = start_node("camera_player", parameters, "-r", "__node:=patient_camera")
+    for number in range(repetitions(full=20, short=3)):
+        offer = {"reliability": ("reliable", "best_effort")[number % 2]}
+        camera = start_node("camera_player", parameters | offer, "-r", "__node:=patient_camera")
         start = logged_at(camera, "playing")  # the first image follows at once
         del keypoints[:]
         probe.wait_until(partial(is_answered, keypoints, start), "keypoints of the new camera")
@@ -212,7 +213,13 @@ def test_a_camera_that_dies_and_comes_back_is_followed(start_node: Callable[...,
 # Things that happen often
 
 
-def test_lifecycle_cycles_leak_nothing(detector: Detector, probe: Probe) -> None:
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_lifecycle_cycles_leak_nothing(start_node: Callable[..., NodeProcess], probe: Probe, backend: str) -> None:
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    device = DEVICE if backend == "torch" else "cpu"
+    detector = Detector(start_node, probe, f"cycled_{backend}", backend=backend, device=device)
+    detector.connect()
     cycles, warm = repetitions(full=100, short=6), repetitions(full=10, short=3)
     pauses = []
     for cycle in range(cycles):
@@ -226,8 +233,9 @@ def test_lifecycle_cycles_leak_nothing(detector: Detector, probe: Probe) -> None
         if cycle + 1 == warm:
             before = detector.wait_settled()
     assert_short(pauses, "first result after activate")
-    detector.wait_settled().assert_no_leak(before, f"{cycles - warm} lifecycle cycles")
+    detector.wait_settled().assert_no_leak(before, f"{cycles - warm} lifecycle cycles with {backend}")
     detector.answers()
+    assert detector.node.stop() == 0
 
 
 VALUES = st.one_of(
@@ -268,6 +276,7 @@ CHANGES = st.one_of(
 def test_any_parameter_change_during_inference_is_taken_whole_or_refused(detector: Detector, probe: Probe) -> None:
     outcomes = {True: 0, False: 0}
     usages: list[Usage] = []
+    pauses: list[float] = []
     warm = repetitions(full=100, short=30)
 
     @seed(5)
@@ -296,8 +305,13 @@ def test_any_parameter_change_during_inference_is_taken_whole_or_refused(detecto
         if name in LIVE:
             default = list(LIVE[name].default) if isinstance(LIVE[name].default, tuple) else LIVE[name].default
             assert probe.set_parameters(detector.name, **{name: default})[0].successful
+        if sum(outcomes.values()) % 10 == 0:
+            start = time.monotonic()
+            detector.answers()
+            pauses.append(time.monotonic() - start)
 
     change()
+    assert_short(pauses, "first result after a parameter change")
     print(f"\nparameters: {outcomes[True]} changes taken, {outcomes[False]} refused")
     assert min(outcomes.values()) > 0
     what = f"{sum(outcomes.values()) - warm} parameter changes"
