@@ -23,7 +23,7 @@ NEXT_IMAGES = 3
 def read_camera(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return intrinsics (3, 3), in pixels, and the transform (4, 4) from the set's frame to the camera's.
 
-    Of a `.camera` file, lines 1 to 3 are the intrinsics, the columns of lines 5 to 7 the camera's axes, line 8 its place.
+    Of a `.camera` file, lines 1 to 3 are the intrinsics, the columns of lines 5 to 7 the axes, line 8 the position.
     """
     rows = [[float(number) for number in line.split()] for line in path.read_text().splitlines() if line.strip()]
     rotation, position = np.array(rows[4:7]).T, np.array(rows[7])

@@ -120,7 +120,8 @@ def make_backend(backend: str, checkpoint: Checkpoint, device: torch.device, pre
         If that backend does not have that precision, or there is no quantised model of these weights.
     """
     if backend == "openvino":
-        from .openvino_backend import OpenVinoBackend, convert
+        from .openvino_backend import OpenVinoBackend
+        from .openvino_network import convert
         from .quantized_models import load_quantized
 
         model = load_quantized(checkpoint.name) if precision == "int8" else convert(checkpoint.network())

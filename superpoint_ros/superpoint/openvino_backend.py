@@ -5,20 +5,18 @@ from __future__ import annotations
 import importlib
 import math
 import sys
-import warnings
 from collections import OrderedDict
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .network import NetworkOutput, SuperPointNetwork
+from .network import NetworkOutput
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
 _CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "int8": "INT8"}
-_EXAMPLE_SIDE = 64  # pixels; the converted model takes any size
 _KEPT_SHAPES = 8
 _KEPT_PIXELS = 4_000_000
 """Of all shapes together that stay compiled, unless one alone has more: some 550 bytes of feature maps for each."""
@@ -34,7 +32,7 @@ class OpenVinoBackend:
     Parameters
     ----------
     model : openvino.Model
-        See `convert`.
+        See `openvino_network.convert`.
     precision : {"fp32", "bf16", "int8"}
         Of the arithmetic; "int8" where the model is quantised.
 
@@ -92,14 +90,6 @@ class OpenVinoBackend:
             self._requests.popitem(last=False)
 
 
-def convert(network: SuperPointNetwork) -> Any:
-    """Return the `openvino.Model` of a network in eval mode: (B, 1, H, W) float32 in, channels-last maps out."""
-    example = torch.zeros(1, 1, _EXAMPLE_SIDE, _EXAMPLE_SIDE)
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # openvino still traces by torch.jit
-        return import_openvino().convert_model(_ChannelsLast(network), example_input=example)
-
-
 def _taking_uint8(model: Any) -> Any:
     """Return a copy of `model` that takes uint8; the division by 255 becomes part of the first convolution."""
     openvino = import_openvino()
@@ -113,15 +103,3 @@ def import_openvino() -> ModuleType:
     """Import OpenVINO, which otherwise reports its import and every conversion to its makers over the network."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: importing it fails
     return importlib.import_module("openvino")
-
-
-class _ChannelsLast(nn.Module):
-    """The network with channels-last outputs, whose rows decoding gathers without copying the whole map."""
-
-    def __init__(self, network: SuperPointNetwork) -> None:
-        super().__init__()
-        self._network = network
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        output: NetworkOutput = self._network(images)
-        return output.keypoint_logits.permute(0, 2, 3, 1), output.descriptor_map.permute(0, 2, 3, 1)

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from .checkpoints import load_checkpoint
 from .files import make_output_folder
 from .network import SuperPointNetwork
-from .openvino_backend import convert, import_openvino
+from .openvino_backend import import_openvino
+from .openvino_network import convert
 from .quantized_models import cached_model, save_quantized
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
