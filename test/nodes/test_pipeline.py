@@ -87,6 +87,16 @@ class Slow(Recorder):
         return found
 
 
+class Full(Slow):
+    """Has memory for one image at a time."""
+
+    def __call__(self, images: Sequence[np.ndarray], masks: object = None) -> list[Features]:  # type: ignore[override]
+        if len(images) > 1:
+            self.batches.append(len(images))
+            raise MemoryError
+        return super().__call__(images, masks)
+
+
 class Camera(SimpleNamespace):
     """What the pipeline needs of a camera; keeps what is published."""
 
@@ -102,17 +112,20 @@ class Camera(SimpleNamespace):
 
 
 @pytest.mark.parametrize(
-    ("backend", "max_batch_size", "expected"),
+    ("extractor_type", "backend", "max_batch_size", "expected"),
     [
-        ("torch", 0, [1, 3, 1]),
-        ("torch", 2, [1, 2, 1, 1]),
-        ("openvino", 0, [1, 1, 1, 1, 1]),
-        ("openvino", 8, [1, 3, 1]),
+        (Slow, "torch", 0, [1, 3, 1]),
+        (Slow, "torch", 2, [1, 2, 1, 1]),
+        (Slow, "openvino", 0, [1, 1, 1, 1, 1]),
+        (Slow, "openvino", 8, [1, 3, 1]),
+        (Full, "torch", 0, [1, 3, 1, 1, 1, 1]),
     ],
 )
-def test_images_of_equal_size_that_wait_are_one_batch_up_to_the_limit(backend, max_batch_size, expected) -> None:
+def test_images_of_equal_size_that_wait_are_one_batch_up_to_the_limit_or_alone_where_that_is_too_much(
+    extractor_type, backend, max_batch_size, expected
+) -> None:
     pytest.importorskip(backend)
-    extractor = Slow(random_checkpoint(SMALL), "cpu", backend, "fp32", max_batch_size=max_batch_size)
+    extractor = extractor_type(random_checkpoint(SMALL), "cpu", backend, "fp32", max_batch_size=max_batch_size)
     extractor.batches, extractor.may_begin = [], threading.Event()
     pipeline = Pipeline(extractor, False, lambda error: None)
     cameras = [Camera(name) for name in ("first", "left", "right", "rear", "other")]
