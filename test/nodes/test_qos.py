@@ -155,11 +155,22 @@ def test_what_calibration_asks_for_can_be_overridden(start_node: Callable[..., N
 def test_an_unknown_policy_fails_with_one_sentence(
     override: str, verb: str, start_node: Callable[..., NodeProcess], probe: Probe
 ) -> None:
-    name = f"mistaken_{verb}"
+    name, state = f"mistaken_{verb}", {"activate": "inactive", "configure": "unconfigured"}[verb]
     node = start(start_node, name, **{override: "perfect"})
     node.wait_for_output(f"cannot {verb}: ")
     errors = [line for line in node.output.splitlines() if "ERROR" in line]
     assert len(errors) == 1 and "reliability" in errors[0] and "perfect" in errors[0]
-    assert probe.state(name) == {"activate": "inactive", "configure": "unconfigured"}[verb]
+    assert probe.state(name) == state
+    diagnostics = probe.collect(DiagnosticArray, "/diagnostics")
+
+    def says(level: bytes, *texts: str) -> bool:
+        status = latest_status(diagnostics, f"{name}: model")
+        return status is not None and status.level == level and all(text in status.message for text in texts)
+
+    probe.wait_until(lambda: says(DiagnosticStatus.ERROR, f"{state}: ", "perfect"), "the reason on /diagnostics")
+    assert not probe.change_state(name, verb)
+    if verb == "activate":
+        assert probe.change_state(name, "cleanup")
+        probe.wait_until(lambda: says(DiagnosticStatus.OK, "unconfigured"), "the reason to be forgotten")
     assert "Traceback" not in node.output
     assert node.stop() == 0
