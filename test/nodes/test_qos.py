@@ -11,10 +11,17 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_testing import Connection, NodeProcess, Probe, image_message, latest_status, textured_image
+from rclpy.lifecycle import LifecycleNode
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from superpoint_ros.msg import KeypointArray
 
+from superpoint_ros.nodes.detector.camera import Camera
+from superpoint_ros.nodes.detector.parameters import DetectorParameters
+from superpoint_ros.nodes.matcher.parameters import MatcherParameters
+from superpoint_ros.nodes.matcher.stereo_stream import StereoStream
+from superpoint_ros.nodes.matcher.temporal_stream import TemporalStream
 from superpoint_ros.nodes.topics import qos
 
 MODEL = {"weights": "random", "device": "cpu", "backend": "torch", "resize": 64}
@@ -174,3 +181,42 @@ def test_an_unknown_policy_fails_with_one_sentence(
         probe.wait_until(lambda: says(DiagnosticStatus.OK, "unconfigured"), "the reason to be forgotten")
     assert "Traceback" not in node.output
     assert node.stop() == 0
+
+
+def eye(node: LifecycleNode) -> None:
+    Camera(node, "left", DetectorParameters, lambda frame: None, lambda size: None)
+
+
+def track(node: LifecycleNode) -> None:
+    TemporalStream(node, "left", lambda: MatcherParameters(estimate="essential"), lambda descriptors: descriptors)
+
+
+def pair(node: LifecycleNode) -> None:
+    parameters = MatcherParameters(estimate="essential")
+    StereoStream(node, ("left", "right"), lambda: parameters, lambda descriptors: descriptors)
+
+
+@pytest.mark.parametrize(
+    ("make", "mistaken"),
+    [
+        (eye, "left/keypoints_image.publisher"),
+        (eye, "left/camera_info.subscription"),
+        (track, "left/tracks_image.publisher"),
+        (track, "left/camera_info.subscription"),
+        (pair, "right/camera_info.subscription"),
+    ],
+)
+def test_what_is_advertised_before_an_unknown_policy_is_given_back(
+    make: Callable[[LifecycleNode], None], mistaken: str, probe: Probe
+) -> None:
+    override = Parameter(f"qos_overrides./{mistaken}.reliability", value="perfect")
+    node = LifecycleNode("attempt", parameter_overrides=[override])  # `probe` starts ROS
+
+    def entities() -> list[Any]:
+        return [*node.publishers, *node.subscriptions, *node.timers]
+
+    before = entities()
+    with pytest.raises((ValueError, RuntimeError), match="perfect"):
+        make(node)
+    assert entities() == before
+    node.destroy_node()

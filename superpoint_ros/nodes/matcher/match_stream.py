@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from ..messages.stamps import seconds
 from ..reporting.rare_warnings import RareWarnings
 from ..reporting.stream_statistics import StreamStatistics
 from ..topics.calibration import Calibration
+from ..topics.publishers import advertise
 from ..topics.qos import overridable
 from .background import Background
 from .parameters import MatcherParameters
@@ -104,20 +106,19 @@ class MatchStream(ABC):
         self._topics = [f"{camera}/keypoints" for camera in cameras]
         self.keypoint_topics = [node.resolve_topic_name(topic) for topic in self._topics]
         self._subscriptions: list[Any] = []
-        matches, overlay = outputs
-        self._matches = node.create_lifecycle_publisher(
-            KeypointMatches, matches, QoSProfile(depth=5), qos_overriding_options=overridable()
-        )
-        self._overlay = node.create_lifecycle_publisher(
-            Image, overlay, QoSProfile(depth=1), qos_overriding_options=overridable()
-        )
-        present = parameters()
-        self._background = Background(node, cameras[0], present.image_transport) if present.overlay_images else None
         self._sizes: list[tuple[int, int] | None] = [None] * len(cameras)
         self._calibrations: list[Calibration] = []
-        if present.estimate == "essential":
-            images = [node.resolve_topic_name(f"{camera}/image_raw") for camera in cameras]
-            self._calibrations = [Calibration(node, topic, lambda size: None) for topic in images]
+        matches, overlay = outputs
+        present = parameters()
+        with ExitStack() as taken:  # given back if one of them cannot be made
+            self._matches = advertise(node, KeypointMatches, matches, 5, taken)
+            self._overlay = advertise(node, Image, overlay, 1, taken)
+            self._background = Background(node, cameras[0], present.image_transport) if present.overlay_images else None
+            for camera in cameras if present.estimate == "essential" else ():
+                topic = node.resolve_topic_name(f"{camera}/image_raw")
+                self._calibrations.append(Calibration(node, topic, lambda size: None))
+                taken.callback(self._calibrations[-1].destroy)
+            self._taken = taken.pop_all()
 
     def subscribe(self) -> None:
         """Start to receive keypoints."""
@@ -144,10 +145,7 @@ class MatchStream(ABC):
     def destroy(self) -> None:
         """Give back everything taken from the node."""
         self.unsubscribe()
-        for calibration in self._calibrations:
-            calibration.destroy()
-        self._node.destroy_lifecycle_publisher(self._matches)
-        self._node.destroy_lifecycle_publisher(self._overlay)
+        self._taken.close()
 
     def follow_watchers(self) -> None:
         """Receive keypoints while their matches are wanted, and images while somebody looks at the overlay.
