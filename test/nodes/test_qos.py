@@ -166,7 +166,8 @@ def test_an_unknown_policy_fails_with_one_sentence(
     node = start(start_node, name, **{override: "perfect"})
     node.wait_for_output(f"cannot {verb}: ")
     errors = [line for line in node.output.splitlines() if "ERROR" in line]
-    assert len(errors) == 1 and "reliability" in errors[0] and "perfect" in errors[0]
+    assert len(errors) == 1 and f"cannot {verb}: parameter qos_overrides./{name}/" in errors[0]
+    assert "reliability" in errors[0] and "perfect" in errors[0]
     assert probe.state(name) == state
     diagnostics = probe.collect(DiagnosticArray, "/diagnostics")
 
@@ -216,7 +217,7 @@ def test_what_is_advertised_before_an_unknown_policy_is_given_back(
         return [*node.publishers, *node.subscriptions, *node.timers]
 
     before = entities()
-    with pytest.raises((ValueError, RuntimeError), match="perfect"):
+    with pytest.raises(ValueError, match=f"parameter qos_overrides./{mistaken}: .*`perfect`"):
         make(node)
     assert entities() == before
     node.destroy_node()

@@ -29,7 +29,7 @@ from ..reporting.rare_warnings import RareWarnings
 from ..reporting.stream_statistics import StreamStatistics
 from ..topics.calibration import Calibration
 from ..topics.publishers import advertise
-from ..topics.qos import overridable
+from ..topics.qos import naming_overrides, overridable
 from .background import Background
 from .parameters import MatcherParameters
 
@@ -124,13 +124,14 @@ class MatchStream(ABC):
         """Start to receive keypoints."""
         self.statistics.resume()
         for side, topic in enumerate(self._topics):
-            subscription = self._node.create_subscription(
-                KeypointArray,
-                topic,
-                partial(self._receive, side),
-                QoSProfile(depth=_DEPTH),
-                qos_overriding_options=overridable(),
-            )
+            with naming_overrides(self.keypoint_topics[side], "subscription"):
+                subscription = self._node.create_subscription(
+                    KeypointArray,
+                    topic,
+                    partial(self._receive, side),
+                    QoSProfile(depth=_DEPTH),
+                    qos_overriding_options=overridable(),
+                )
             self._subscriptions.append(subscription)
 
     def unsubscribe(self) -> None:

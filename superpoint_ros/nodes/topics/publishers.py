@@ -8,7 +8,7 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile
 
-from .qos import overridable
+from .qos import naming_overrides, overridable
 
 
 def advertise(
@@ -27,9 +27,16 @@ def advertise(
         Messages the middleware keeps.
     taken : contextlib.ExitStack
         Destroys the publisher when it is closed.
+
+    Raises
+    ------
+    ValueError
+        If an override parameter has a value that its policy does not know.
     """
-    publisher: LifecyclePublisher[Any] = node.create_lifecycle_publisher(
-        message_type, topic, QoSProfile(depth=depth), qos_overriding_options=overridable()
-    )
+    publisher: LifecyclePublisher[Any]
+    with naming_overrides(node.resolve_topic_name(topic), "publisher"):
+        publisher = node.create_lifecycle_publisher(
+            message_type, topic, QoSProfile(depth=depth), qos_overriding_options=overridable()
+        )
     taken.callback(node.destroy_lifecycle_publisher, publisher)
     return publisher
