@@ -203,6 +203,7 @@ def pair(node: LifecycleNode) -> None:
         (eye, "left/keypoints_image.publisher"),
         (eye, "left/camera_info.subscription"),
         (track, "left/tracks_image.publisher"),
+        (track, "left/image_raw.subscription"),  # for the overlay, once it is watched
         (track, "left/camera_info.subscription"),
         (pair, "right/camera_info.subscription"),
     ],
