@@ -22,7 +22,7 @@ from superpoint_ros.matching.overlay import draw_trails
 from superpoint_ros.msg import KeypointArray, KeypointMatches
 
 from ..messages.images import image_message
-from ..messages.keypoints import from_message
+from ..messages.keypoints import Keypoints, from_message
 from ..messages.matches import to_message
 from ..messages.stamps import seconds
 from ..reporting.rare_warnings import RareWarnings
@@ -194,22 +194,20 @@ class MatchStream(ABC):
         if side == 0:
             self._count_arrival(message.header)
         try:
-            frame = self._frame(side, message, arrival)
-        except KeypointsError as error:
-            self._fail(str(error))
-            return
+            content = from_message(message)
         except ValueError as error:
             self.statistics.count("malformed")
             self._warn(f"message on {self.keypoint_topics[side]} dropped: {error}")
             return
         try:
-            self._process(side, frame)
-        except Exception as error:  # whatever a message contains, the node goes on
+            self._process(side, self._frame(side, message.header, content, arrival))
+        except KeypointsError as error:
+            self._fail(str(error))
+        except Exception as error:  # whatever a message contains and whatever a GPU lacks, the node goes on
             self.reset()
             self._fail(f"message on {self.keypoint_topics[side]} failed: {type(error).__name__}: {error}")
 
-    def _frame(self, side: int, message: KeypointArray, arrival: float) -> Frame:
-        content = from_message(message)
+    def _frame(self, side: int, header: Header, content: Keypoints, arrival: float) -> Frame:
         if len(content.keypoints) > 0 and content.descriptors.shape[1] == 0:
             raise KeypointsError(
                 f"keypoints on {self.keypoint_topics[side]} carry no descriptors, nothing can be matched: set the "
@@ -218,7 +216,7 @@ class MatchStream(ABC):
         self._sizes[side] = content.image_size
         camera = self._calibrations[side].model_for(content.image_size) if self._calibrations else None
         view = View(content.keypoints, self._place(content.descriptors), content.model, camera)
-        return Frame(message.header, content.image_size, view, arrival)
+        return Frame(header, content.image_size, view, arrival)
 
     def _match(self, first: Frame, second: Frame, motion: npt.NDArray[np.float64] | None) -> FrameMatch | None:
         """Match two frames and publish the result; None, after a warning, if they cannot be matched."""
