@@ -204,6 +204,7 @@ def test_different_weights_are_refused_with_a_warning_and_an_error_on_diagnostic
     ("spoil", "key"),
     [
         (lambda message: message.x.pop(), "dropped: malformed"),
+        (lambda message: setattr(message, "width", 2**25), "dropped: malformed"),
         (
             lambda message: setattr(message, "descriptor_size", 0) or setattr(message, "descriptors", []),
             "dropped: cannot",

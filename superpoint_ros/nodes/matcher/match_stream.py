@@ -17,6 +17,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from superpoint_ros.images.limits import check_size
 from superpoint_ros.matching import FrameMatch, Trails, View, match_views
 from superpoint_ros.matching.overlay import draw_trails
 from superpoint_ros.msg import KeypointArray, KeypointMatches
@@ -194,6 +195,7 @@ class MatchStream(ABC):
         if side == 0:
             self._count_arrival(message.header)
         try:
+            check_size(message.width, message.height)  # because overlays are as large
             content = from_message(message)
         except ValueError as error:
             self.statistics.count("malformed")
