@@ -55,6 +55,7 @@ class ManagedNode(LifecycleNode, ABC, Generic[Settings]):
         self.settings = declare(self, settings_class)
         self.condition = "unconfigured"
         self.failure = ""
+        self._refusal = ""  # why the node could not be activated; unlike a failure it leads to no error processing
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still or jump
         self.add_on_set_parameters_callback(self._check_changes)
         self.add_post_set_parameters_callback(self._apply_changes)
@@ -104,7 +105,7 @@ class ManagedNode(LifecycleNode, ABC, Generic[Settings]):
         """Stop and give up everything, whatever the state."""
         self.stop()
         self.clean_up()
-        self.condition = "unconfigured"
+        self.condition, self._refusal = "unconfigured", ""
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Set up; on failure the node stays unconfigured and can be configured again."""
@@ -121,10 +122,12 @@ class ManagedNode(LifecycleNode, ABC, Generic[Settings]):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run; on failure the node stays inactive and can be activated again."""
         result = super().on_activate(state)  # the publishers
+        self._refusal = ""
         try:
             self.run()
         except Exception as error:  # as above
-            self.get_logger().error(f"cannot activate: {_in_words(error)}")
+            self._refusal = _in_words(error)
+            self.get_logger().error(f"cannot activate: {self._refusal}")
             self.on_deactivate(state)
             return TransitionCallbackReturn.FAILURE
         self.condition = "active"
@@ -182,8 +185,8 @@ class ManagedNode(LifecycleNode, ABC, Generic[Settings]):
         name = self.get_fully_qualified_name().lstrip("/")
         part, hardware, values = self.details()
         verdict = diagnostics.OK, self.condition
-        if self.failure:
-            verdict = diagnostics.ERROR, f"{self.condition}: {self.failure}"
+        if reason := self.failure or self._refusal:
+            verdict = diagnostics.ERROR, f"{self.condition}: {reason}"
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         message.status = [diagnostics.status(f"{name}: {part}", hardware, verdict, {"state": self.condition, **values})]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scripts/ros_env python -m pytest")
 
@@ -28,6 +29,8 @@ from node_testing import (
 )
 from sensor_msgs.msg import Image
 from superpoint_ros.msg import KeypointArray
+
+from superpoint_ros.superpoint.checkpoints import random_checkpoint
 
 MODEL = {"weights": "random", "device": "cpu", "backend": "torch"}
 IMAGE = textured_image(96, 128)
@@ -286,6 +289,8 @@ def test_bad_weights_fail_configure_with_one_sentence_and_good_ones_recover(
 
     probe.wait_until(is_reported, "the failure on /diagnostics")
     assert not probe.change_state("unlucky", "configure")
+    torch.save(random_checkpoint().network().state_dict(), weights)
+    assert probe.change_state("unlucky", "configure") and probe.change_state("unlucky", "cleanup")
     assert probe.set_parameters("unlucky", weights="random")[0].successful
     assert probe.change_state("unlucky", "configure") and probe.change_state("unlucky", "activate")
     assert "RANDOM" in node.output

@@ -16,14 +16,17 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_testing import TIMEOUT, NodeProcess, Probe, counts, image_message, latest_status, textured_image, values
+from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from superpoint_ros.msg import KeypointArray, KeypointMatches
 
 from superpoint_ros.geometry import corner_error, match_descriptors, warp_points
+from superpoint_ros.matching import FrameMatch
 from superpoint_ros.nodes.camera_player.sources.virtual import VirtualCamera
 from superpoint_ros.nodes.matcher.node import _placement
 from superpoint_ros.nodes.matcher.parameters import MatcherParameters
+from superpoint_ros.nodes.matcher.temporal_stream import TemporalStream
 from superpoint_ros.nodes.messages.keypoints import to_message
 from superpoint_ros.nodes.messages.matches import MatchedKeypoints, from_message
 from superpoint_ros.superpoint import Features
@@ -201,6 +204,7 @@ def test_different_weights_are_refused_with_a_warning_and_an_error_on_diagnostic
     ("spoil", "key"),
     [
         (lambda message: message.x.pop(), "dropped: malformed"),
+        (lambda message: setattr(message, "width", 2**25), "dropped: malformed"),
         (
             lambda message: setattr(message, "descriptor_size", 0) or setattr(message, "descriptors", []),
             "dropped: cannot",
@@ -224,6 +228,34 @@ def test_what_cannot_be_matched_is_counted_and_the_next_frame_goes_on(
     feed.publish(random_features())
     assert feed.answer()[0].reference_header.stamp == first
     assert "Traceback" not in matcher.node.output
+
+
+def test_a_gpu_without_room_for_the_descriptors_costs_that_frame(probe: Probe) -> None:
+    full, is_full = RuntimeError("CUDA error: out of memory"), False
+
+    def place(descriptors: np.ndarray) -> np.ndarray:
+        if is_full:
+            raise full
+        return descriptors
+
+    node = LifecycleNode("crowded")  # `probe` starts ROS
+    stream = TemporalStream(node, "crowded", MatcherParameters, place)
+
+    def matched(second: int) -> FrameMatch | None:
+        """Receive the keypoints of a moment and return what they were matched to."""
+        stream.last_match = None
+        stream._receive(0, to_message(Header(stamp=Time(sec=second)), random_features(), "weights@1"))
+        return stream.last_match
+
+    assert matched(1) is None and matched(2) is not None
+    is_full = True
+    assert matched(3) is None
+    snapshot = stream.statistics.snapshot()
+    assert snapshot.totals["failed"] == 1
+    assert snapshot.failure == f"message on /crowded/keypoints failed: RuntimeError: {full}"
+    is_full = False
+    assert matched(4) is None and matched(5) is not None  # it starts anew
+    node.destroy_node()
 
 
 # Parameters and diagnostics

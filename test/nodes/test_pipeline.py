@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -86,6 +87,16 @@ class Slow(Recorder):
         return found
 
 
+class Full(Slow):
+    """Has memory for one image at a time."""
+
+    def __call__(self, images: Sequence[np.ndarray], masks: object = None) -> list[Features]:  # type: ignore[override]
+        if len(images) > 1:
+            self.batches.append(len(images))
+            raise MemoryError
+        return super().__call__(images, masks)
+
+
 class Camera(SimpleNamespace):
     """What the pipeline needs of a camera; keeps what is published."""
 
@@ -101,17 +112,20 @@ class Camera(SimpleNamespace):
 
 
 @pytest.mark.parametrize(
-    ("backend", "max_batch_size", "expected"),
+    ("extractor_type", "backend", "max_batch_size", "expected"),
     [
-        ("torch", 0, [1, 3, 1]),
-        ("torch", 2, [1, 2, 1, 1]),
-        ("openvino", 0, [1, 1, 1, 1, 1]),
-        ("openvino", 8, [1, 3, 1]),
+        (Slow, "torch", 0, [1, 3, 1]),
+        (Slow, "torch", 2, [1, 2, 1, 1]),
+        (Slow, "openvino", 0, [1, 1, 1, 1, 1]),
+        (Slow, "openvino", 8, [1, 3, 1]),
+        (Full, "torch", 0, [1, 3, 1, 1, 1, 1]),
     ],
 )
-def test_images_of_equal_size_that_wait_are_one_batch_up_to_the_limit(backend, max_batch_size, expected) -> None:
+def test_images_of_equal_size_that_wait_are_one_batch_up_to_the_limit_or_alone_where_that_is_too_much(
+    extractor_type, backend, max_batch_size, expected
+) -> None:
     pytest.importorskip(backend)
-    extractor = Slow(random_checkpoint(SMALL), "cpu", backend, "fp32", max_batch_size=max_batch_size)
+    extractor = extractor_type(random_checkpoint(SMALL), "cpu", backend, "fp32", max_batch_size=max_batch_size)
     extractor.batches, extractor.may_begin = [], threading.Event()
     pipeline = Pipeline(extractor, False, lambda error: None)
     cameras = [Camera(name) for name in ("first", "left", "right", "rear", "other")]
@@ -132,6 +146,53 @@ def test_images_of_equal_size_that_wait_are_one_batch_up_to_the_limit(backend, m
         extractor.may_begin.set()
         pipeline.stop()
     assert extractor.batches == expected
+
+
+class Hurried(SuperPointExtractor):
+    """Lets the next image come while it computes."""
+
+    let_next_come: Callable[[], None]
+
+    def __call__(self, images: Sequence[np.ndarray], masks: object = None) -> list[Features]:  # type: ignore[override]
+        self.let_next_come()
+        return super().__call__(images)
+
+
+def test_a_camera_whose_images_all_differ_in_size_gets_every_second_result() -> None:
+    extractor = Hurried(random_checkpoint(SMALL), "cpu", "torch", "fp32")
+    pipeline, camera, widths = Pipeline(extractor, False, lambda error: None), Camera("tracker"), range(64, 144, 8)
+
+    def offer(width: int) -> None:
+        message = image_message(textured_image(48, width), "rgb8")
+        pipeline.offer(Frame(camera, message, time.monotonic(), DetectorParameters(), None))
+
+    coming = iter(widths)
+
+    def let_next_come() -> None:
+        for width in itertools.islice(coming, 1):
+            offer(width)
+            assert pipeline._detector.has(camera.name, 60)
+
+    extractor.let_next_come = let_next_come
+    pipeline.start([camera.name])
+    try:
+        offer(next(coming))
+        wait_until(lambda: camera.published and camera.published[-1].width == widths[-1])
+    finally:
+        pipeline.stop()
+    assert [message.width for message in camera.published] == list(widths[1::2])
+    totals = camera.statistics.snapshot().totals
+    assert totals["processed"] == totals["overload"] == len(widths) / 2
+
+
+def test_a_size_is_known_until_too_many_others_have_come(monkeypatch) -> None:
+    monkeypatch.setattr(pipeline_module, "_SIZES", 2)
+    pipeline = Pipeline(
+        SuperPointExtractor(random_checkpoint(SMALL), "cpu", "torch", "fp32"), False, lambda error: None
+    )
+    widths = (64, 72, 64, 80, 64, 72)
+    are_new = [pipeline._is_new((48, width), DetectorParameters()) for width in widths]
+    assert are_new == [True, True, False, True, False, True]
 
 
 def test_a_camera_whose_images_take_long_to_decode_delays_no_other(monkeypatch) -> None:

@@ -11,10 +11,17 @@ pytest.importorskip("superpoint_ros.msg", reason="needs ROS 2: make build, scrip
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_testing import Connection, NodeProcess, Probe, image_message, latest_status, textured_image
+from rclpy.lifecycle import LifecycleNode
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from superpoint_ros.msg import KeypointArray
 
+from superpoint_ros.nodes.detector.camera import Camera
+from superpoint_ros.nodes.detector.parameters import DetectorParameters
+from superpoint_ros.nodes.matcher.parameters import MatcherParameters
+from superpoint_ros.nodes.matcher.stereo_stream import StereoStream
+from superpoint_ros.nodes.matcher.temporal_stream import TemporalStream
 from superpoint_ros.nodes.topics import qos
 
 MODEL = {"weights": "random", "device": "cpu", "backend": "torch", "resize": 64}
@@ -155,11 +162,63 @@ def test_what_calibration_asks_for_can_be_overridden(start_node: Callable[..., N
 def test_an_unknown_policy_fails_with_one_sentence(
     override: str, verb: str, start_node: Callable[..., NodeProcess], probe: Probe
 ) -> None:
-    name = f"mistaken_{verb}"
+    name, state = f"mistaken_{verb}", {"activate": "inactive", "configure": "unconfigured"}[verb]
     node = start(start_node, name, **{override: "perfect"})
     node.wait_for_output(f"cannot {verb}: ")
     errors = [line for line in node.output.splitlines() if "ERROR" in line]
-    assert len(errors) == 1 and "reliability" in errors[0] and "perfect" in errors[0]
-    assert probe.state(name) == {"activate": "inactive", "configure": "unconfigured"}[verb]
+    assert len(errors) == 1 and f"cannot {verb}: parameter qos_overrides./{name}/" in errors[0]
+    assert "reliability" in errors[0] and "perfect" in errors[0]
+    assert probe.state(name) == state
+    diagnostics = probe.collect(DiagnosticArray, "/diagnostics")
+
+    def says(level: bytes, *texts: str) -> bool:
+        status = latest_status(diagnostics, f"{name}: model")
+        return status is not None and status.level == level and all(text in status.message for text in texts)
+
+    probe.wait_until(lambda: says(DiagnosticStatus.ERROR, f"{state}: ", "perfect"), "the reason on /diagnostics")
+    assert not probe.change_state(name, verb)
+    if verb == "activate":
+        assert probe.change_state(name, "cleanup")
+        probe.wait_until(lambda: says(DiagnosticStatus.OK, "unconfigured"), "the reason to be forgotten")
     assert "Traceback" not in node.output
     assert node.stop() == 0
+
+
+def eye(node: LifecycleNode) -> None:
+    Camera(node, "left", DetectorParameters, lambda frame: None, lambda size: None)
+
+
+def track(node: LifecycleNode) -> None:
+    TemporalStream(node, "left", lambda: MatcherParameters(estimate="essential"), lambda descriptors: descriptors)
+
+
+def pair(node: LifecycleNode) -> None:
+    parameters = MatcherParameters(estimate="essential")
+    StereoStream(node, ("left", "right"), lambda: parameters, lambda descriptors: descriptors)
+
+
+@pytest.mark.parametrize(
+    ("make", "mistaken"),
+    [
+        (eye, "left/keypoints_image.publisher"),
+        (eye, "left/camera_info.subscription"),
+        (track, "left/tracks_image.publisher"),
+        (track, "left/image_raw.subscription"),  # for the overlay, once it is watched
+        (track, "left/camera_info.subscription"),
+        (pair, "right/camera_info.subscription"),
+    ],
+)
+def test_what_is_advertised_before_an_unknown_policy_is_given_back(
+    make: Callable[[LifecycleNode], None], mistaken: str, probe: Probe
+) -> None:
+    override = Parameter(f"qos_overrides./{mistaken}.reliability", value="perfect")
+    node = LifecycleNode("attempt", parameter_overrides=[override])  # `probe` starts ROS
+
+    def entities() -> list[Any]:
+        return [*node.publishers, *node.subscriptions, *node.timers]
+
+    before = entities()
+    with pytest.raises(ValueError, match=f"parameter qos_overrides./{mistaken}: .*`perfect`"):
+        make(node)
+    assert entities() == before
+    node.destroy_node()

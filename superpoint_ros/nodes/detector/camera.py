@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import HistoryPolicy, QoSProfile
+from rclpy.qos import HistoryPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -23,7 +24,7 @@ from ..messages.stamps import seconds
 from ..reporting.rare_warnings import RareWarnings
 from ..reporting.stream_statistics import StreamStatistics
 from ..topics.calibration import Calibration
-from ..topics.qos import overridable
+from ..topics.publishers import advertise
 from ..topics.subscription import AdoptingSubscription
 from .masks import Mask, MaskError
 from .parameters import DetectorParameters
@@ -120,14 +121,13 @@ class Camera:
         topic, self._message_type = TRANSPORTS[parameters().image_transport]
         self._topic = f"{name}/{topic}"
         self.image_topic: str = node.resolve_topic_name(self._topic)
-        self._keypoints = node.create_lifecycle_publisher(
-            KeypointArray, f"{name}/keypoints", QoSProfile(depth=5), qos_overriding_options=overridable()
-        )
-        self._overlay = node.create_lifecycle_publisher(
-            Image, f"{name}/keypoints_image", QoSProfile(depth=1), qos_overriding_options=overridable()
-        )
         self._on_size = on_size
-        self.calibration = Calibration(node, self.image_topic, self._expect_size)
+        with ExitStack() as taken:  # given back if one of them cannot be made
+            self._keypoints = advertise(node, KeypointArray, f"{name}/keypoints", 5, taken)
+            self._overlay = advertise(node, Image, f"{name}/keypoints_image", 1, taken)
+            self.calibration = Calibration(node, self.image_topic, self._expect_size)
+            taken.callback(self.calibration.destroy)
+            self._taken = taken.pop_all()
 
     @property
     def overlay_is_watched(self) -> bool:
@@ -152,9 +152,7 @@ class Camera:
     def destroy(self) -> None:
         """Give back everything taken from the node."""
         self.unsubscribe()
-        self.calibration.destroy()
-        self._node.destroy_lifecycle_publisher(self._keypoints)
-        self._node.destroy_lifecycle_publisher(self._overlay)
+        self._taken.close()
 
     def bearings(self, features: Features) -> npt.NDArray[np.float32] | None:
         """Return the directions of keypoints, (N, 3); None while the calibration is unknown."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ _PATIENCE = 0.2
 """Seconds that the very first result waits for a newer image, because those up to the first one's end are late."""
 _WARM_UP_PIXELS = 1920 * 1080
 """In all, for one size of images: the network's time for them on a CPU, seconds, is one in which the node is deaf."""
+_SIZES = 1024
+"""Sizes of images that are remembered: enough for many cameras, and not more and more while a node runs for weeks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,8 @@ class Pipeline:
         self._extractor = extractor
         self._keep_all = keep_all
         self._on_device_failure = on_device_failure
-        self._seen: set[Hashable] = set()
+        self._seen: dict[Hashable, None] = {}  # the one that has not come for longest first
+        self._late: set[str] = set()  # cameras whose last result was dropped
         self._has_results = False
         self._warm_since = 0.0
         self.is_running = False
@@ -135,6 +138,7 @@ class Pipeline:
 
     def start(self, cameras: Sequence[str]) -> None:
         """Start the threads, for the cameras of these names."""
+        self._late.clear()
         self._has_results = False
         if self._keep_all:
             self._converters = dict.fromkeys(cameras, self._make_converter())
@@ -207,21 +211,30 @@ class Pipeline:
             return
         if self._is_new(pictures[0].pixels.shape[:2], pictures[0].frame.parameters):
             self._warm_since = time.monotonic()
-            pictures = self._without_late(pictures)
+            # No two results in a row: every image of a camera may be the first one of a size.
+            pictures = self._without_late(pictures, spared=self._late)
         for result in results:
+            camera = result.picture.frame.camera.name
             if result.picture in pictures:
+                self._late.discard(camera)
                 self._has_results = True
-                self._publisher.offer(result.picture.frame.camera.name, result)
+                self._publisher.offer(camera, result)
+            else:
+                self._late.add(camera)
 
-    def _without_late(self, pictures: list[Picture]) -> list[Picture]:
-        """Drop what the first picture of a size made late, itself included, where a newer one comes."""
+    def _without_late(self, pictures: list[Picture], spared: Collection[str] = ()) -> list[Picture]:
+        """Drop what the first picture of a size made late, itself included, where a newer one comes.
+
+        Those of the spared cameras stay.
+        """
         if self._keep_all:
             return pictures
         deadline = time.monotonic() + (0.0 if self._has_results else _PATIENCE)
         kept = []
         for picture in pictures:
             camera, patience = picture.frame.camera, max(deadline - time.monotonic(), 0.0)
-            if picture.frame.arrival <= self._warm_since and self._detector.has(camera.name, patience):
+            may_be_late = camera.name not in spared and picture.frame.arrival <= self._warm_since
+            if may_be_late and self._detector.has(camera.name, patience):
                 camera.statistics.count("overload")
             else:
                 kept.append(picture)
@@ -271,10 +284,13 @@ class Pipeline:
                 frame.camera.warn(f"overlay of {frame.camera.name} failed: {type(error).__name__}: {error}")
 
     def _is_new(self, shape: tuple[int, ...], parameters: DetectorParameters) -> bool:
-        """Whether (height, width) and the size it is resized to are asked for the first time."""
+        """Whether (height, width) and the size it is resized to are asked for the first time, or after many others."""
         key = (*shape, parameters.resize)
         is_new = key not in self._seen
-        self._seen.add(key)
+        self._seen.pop(key, None)
+        self._seen[key] = None
+        if len(self._seen) > _SIZES:
+            del self._seen[next(iter(self._seen))]
         return is_new
 
 

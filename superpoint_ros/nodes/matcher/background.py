@@ -30,6 +30,11 @@ class Background:
         Start of the topic's name.
     image_transport : {"raw", "compressed"}
         What to subscribe to.
+
+    Raises
+    ------
+    ValueError
+        If an override parameter has a value that its policy does not know.
     """
 
     def __init__(self, node: Node, camera: str, image_transport: str) -> None:
@@ -39,13 +44,12 @@ class Background:
         self._topic = f"{camera}/{topic}"
         self._subscription: AdoptingSubscription[Any] | None = None
         self._images: dict[tuple[int, int], Any] = {}
+        self._subscribe().destroy()  # a mistaken override is to be told now, not when somebody looks
 
     def watch(self, is_wanted: bool) -> None:
         """Receive images or not; to be called every now and then, to follow the publishers' quality of service."""
         if is_wanted and self._subscription is None:
-            self._subscription = AdoptingSubscription(
-                self._node, self._message_type, self._topic, self._receive, _DEPTH
-            )
+            self._subscription = self._subscribe()
         if not is_wanted and self._subscription is not None:
             self._subscription.destroy()
             self._subscription = None
@@ -64,6 +68,9 @@ class Background:
             except Exception as error:
                 self._refuse(error)
         return np.zeros((size[1], size[0]), np.uint8)
+
+    def _subscribe(self) -> AdoptingSubscription[Any]:
+        return AdoptingSubscription(self._node, self._message_type, self._topic, self._receive, _DEPTH)
 
     def _receive(self, message: Any) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,18 +17,20 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from superpoint_ros.images.limits import check_size
 from superpoint_ros.matching import FrameMatch, Trails, View, match_views
 from superpoint_ros.matching.overlay import draw_trails
 from superpoint_ros.msg import KeypointArray, KeypointMatches
 
 from ..messages.images import image_message
-from ..messages.keypoints import from_message
+from ..messages.keypoints import Keypoints, from_message
 from ..messages.matches import to_message
 from ..messages.stamps import seconds
 from ..reporting.rare_warnings import RareWarnings
 from ..reporting.stream_statistics import StreamStatistics
 from ..topics.calibration import Calibration
-from ..topics.qos import overridable
+from ..topics.publishers import advertise
+from ..topics.qos import naming_overrides, overridable
 from .background import Background
 from .parameters import MatcherParameters
 
@@ -104,32 +107,32 @@ class MatchStream(ABC):
         self._topics = [f"{camera}/keypoints" for camera in cameras]
         self.keypoint_topics = [node.resolve_topic_name(topic) for topic in self._topics]
         self._subscriptions: list[Any] = []
-        matches, overlay = outputs
-        self._matches = node.create_lifecycle_publisher(
-            KeypointMatches, matches, QoSProfile(depth=5), qos_overriding_options=overridable()
-        )
-        self._overlay = node.create_lifecycle_publisher(
-            Image, overlay, QoSProfile(depth=1), qos_overriding_options=overridable()
-        )
-        present = parameters()
-        self._background = Background(node, cameras[0], present.image_transport) if present.overlay_images else None
         self._sizes: list[tuple[int, int] | None] = [None] * len(cameras)
         self._calibrations: list[Calibration] = []
-        if present.estimate == "essential":
-            images = [node.resolve_topic_name(f"{camera}/image_raw") for camera in cameras]
-            self._calibrations = [Calibration(node, topic, lambda size: None) for topic in images]
+        matches, overlay = outputs
+        present = parameters()
+        with ExitStack() as taken:  # given back if one of them cannot be made
+            self._matches = advertise(node, KeypointMatches, matches, 5, taken)
+            self._overlay = advertise(node, Image, overlay, 1, taken)
+            self._background = Background(node, cameras[0], present.image_transport) if present.overlay_images else None
+            for camera in cameras if present.estimate == "essential" else ():
+                topic = node.resolve_topic_name(f"{camera}/image_raw")
+                self._calibrations.append(Calibration(node, topic, lambda size: None))
+                taken.callback(self._calibrations[-1].destroy)
+            self._taken = taken.pop_all()
 
     def subscribe(self) -> None:
         """Start to receive keypoints."""
         self.statistics.resume()
         for side, topic in enumerate(self._topics):
-            subscription = self._node.create_subscription(
-                KeypointArray,
-                topic,
-                partial(self._receive, side),
-                QoSProfile(depth=_DEPTH),
-                qos_overriding_options=overridable(),
-            )
+            with naming_overrides(self.keypoint_topics[side], "subscription"):
+                subscription = self._node.create_subscription(
+                    KeypointArray,
+                    topic,
+                    partial(self._receive, side),
+                    QoSProfile(depth=_DEPTH),
+                    qos_overriding_options=overridable(),
+                )
             self._subscriptions.append(subscription)
 
     def unsubscribe(self) -> None:
@@ -144,10 +147,7 @@ class MatchStream(ABC):
     def destroy(self) -> None:
         """Give back everything taken from the node."""
         self.unsubscribe()
-        for calibration in self._calibrations:
-            calibration.destroy()
-        self._node.destroy_lifecycle_publisher(self._matches)
-        self._node.destroy_lifecycle_publisher(self._overlay)
+        self._taken.close()
 
     def follow_watchers(self) -> None:
         """Receive keypoints while their matches are wanted, and images while somebody looks at the overlay.
@@ -195,22 +195,21 @@ class MatchStream(ABC):
         if side == 0:
             self._count_arrival(message.header)
         try:
-            frame = self._frame(side, message, arrival)
-        except KeypointsError as error:
-            self._fail(str(error))
-            return
+            check_size(message.width, message.height)  # because overlays are as large
+            content = from_message(message)
         except ValueError as error:
             self.statistics.count("malformed")
             self._warn(f"message on {self.keypoint_topics[side]} dropped: {error}")
             return
         try:
-            self._process(side, frame)
-        except Exception as error:  # whatever a message contains, the node goes on
+            self._process(side, self._frame(side, message.header, content, arrival))
+        except KeypointsError as error:
+            self._fail(str(error))
+        except Exception as error:  # whatever a message contains and whatever a GPU lacks, the node goes on
             self.reset()
             self._fail(f"message on {self.keypoint_topics[side]} failed: {type(error).__name__}: {error}")
 
-    def _frame(self, side: int, message: KeypointArray, arrival: float) -> Frame:
-        content = from_message(message)
+    def _frame(self, side: int, header: Header, content: Keypoints, arrival: float) -> Frame:
         if len(content.keypoints) > 0 and content.descriptors.shape[1] == 0:
             raise KeypointsError(
                 f"keypoints on {self.keypoint_topics[side]} carry no descriptors, nothing can be matched: set the "
@@ -219,7 +218,7 @@ class MatchStream(ABC):
         self._sizes[side] = content.image_size
         camera = self._calibrations[side].model_for(content.image_size) if self._calibrations else None
         view = View(content.keypoints, self._place(content.descriptors), content.model, camera)
-        return Frame(message.header, content.image_size, view, arrival)
+        return Frame(header, content.image_size, view, arrival)
 
     def _match(self, first: Frame, second: Frame, motion: npt.NDArray[np.float64] | None) -> FrameMatch | None:
         """Match two frames and publish the result; None, after a warning, if they cannot be matched."""

@@ -21,7 +21,7 @@ from ..messages.keypoints import Keypoints, from_message
 from ..messages.stamps import nanoseconds
 from ..topics.calibration import CameraInfoSubscription, camera_model
 from ..topics.pairing import Pairing
-from ..topics.qos import overridable
+from ..topics.qos import naming_overrides, overridable
 from .parameters import OdometryParameters
 
 _KEYPOINTS_DEPTH = 20
@@ -189,7 +189,7 @@ class OdometryInput:
             raise
 
     def _subscribe(self, side: int, name: str) -> None:
-        try:
+        with naming_overrides(self.topics[side], "subscription"):
             subscription = self._node.create_subscription(
                 KeypointArray,
                 f"{name}/keypoints",
@@ -197,8 +197,6 @@ class OdometryInput:
                 QoSProfile(depth=_KEYPOINTS_DEPTH),
                 qos_overriding_options=overridable(),
             )
-        except RuntimeError as error:  # rclpy's, which names the policy and the value
-            raise ValueError(f"parameter qos_overrides.{self.topics[side]}.subscription: {error}") from error
         self._subscriptions.append(subscription)
 
     def destroy(self) -> None:

@@ -1,1 +1,1 @@
-"""Subscriptions: quality of service, calibration, pairs by stamp."""
+"""Publishers and subscriptions: quality of service, calibration, pairs by stamp."""

@@ -7,7 +7,9 @@ reliable publisher. So subscriptions ask for what is offered, except where a par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
@@ -30,6 +32,15 @@ def overridable(look: Callable[[QoSProfile], None] = lambda qos: None) -> QoSOve
         return SetParametersResult(successful=True)
 
     return QoSOverridingOptions(_POLICIES, callback=callback)
+
+
+@contextmanager
+def naming_overrides(topic: str, side: Literal["publisher", "subscription"]) -> Iterator[None]:
+    """Raise a ``ValueError`` that names the override parameters where rclpy refuses one; `topic` is a full name."""
+    try:
+        yield
+    except RuntimeError as error:  # which names the policy and the value
+        raise ValueError(f"parameter qos_overrides.{topic}.{side}: {error}") from error
 
 
 def adopting(depth: int, history: HistoryPolicy = HistoryPolicy.KEEP_LAST) -> QoSProfile:

@@ -116,7 +116,7 @@ class AdoptingSubscription(Generic[Message]):
 
         # The default callbacks would warn of an incompatible publisher that `adopt` is about to follow.
         silent = SubscriptionEventCallbacks(use_default_callbacks=False)
-        try:
+        with qos.naming_overrides(self._full_topic, "subscription"):
             self._subscription = self._node.create_subscription(
                 self._message_type,
                 self._topic,
@@ -125,8 +125,6 @@ class AdoptingSubscription(Generic[Message]):
                 event_callbacks=silent,
                 qos_overriding_options=qos.overridable(adopt),
             )
-        except RuntimeError as error:  # rclpy's, which names the policy and the value
-            raise ValueError(f"parameter qos_overrides.{self._full_topic}.subscription: {error}") from error
 
     @property
     def _type_name(self) -> str:
