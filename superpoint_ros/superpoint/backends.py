@@ -155,12 +155,13 @@ class TorchBackend:
         if images.dtype == torch.uint8:
             images = images.float().div_(255)
         images = images.to(self._dtype, memory_format=torch.channels_last)
-        with _without_tf32() if self._needs_full_precision else nullcontext():
+        with without_tf32() if self._needs_full_precision else nullcontext():
             return self._network(images)
 
 
 @contextmanager
-def _without_tf32() -> Iterator[None]:
+def without_tf32() -> Iterator[None]:
+    """Let cuDNN compute float32 convolutions in float32, which PyTorch lets run in TF32 by default."""
     cudnn = torch.backends.cudnn
     with _CUDNN_SETTINGS, cudnn.flags(True, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
         yield
