@@ -27,14 +27,16 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.gpu_measurements import MEASUREMENTS, Bench, Row
+from superpoint_ros.superpoint.files import replacing
 
 TOTAL_SECONDS = 290.0
 MEASUREMENT_SECONDS = 75.0
+LONGER_SECONDS = {"correctness": 150.0}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a measurement: rows, or the text of an error."""
+    """What came of a measurement: rows, those before an error if there was one, and its text."""
 
     rows: list[Row]
     error: str = ""
@@ -43,11 +45,14 @@ class Outcome:
 
 def run_here(name: str, bench: Bench) -> Outcome:
     started = time.perf_counter()
+    rows: list[Row] = []
+    error = ""
     try:
-        rows = MEASUREMENTS[name](bench)
+        for row in MEASUREMENTS[name](bench):
+            rows.append(row)
     except Exception:
-        return Outcome([], traceback.format_exc(limit=-6), time.perf_counter() - started)
-    return Outcome(rows, "", time.perf_counter() - started)
+        error = traceback.format_exc(limit=-6)
+    return Outcome(rows, error, time.perf_counter() - started)
 
 
 def run_apart(name: str, device: torch.device, timeout: float) -> Outcome:
@@ -63,6 +68,15 @@ def run_apart(name: str, device: torch.device, timeout: float) -> Outcome:
             error = f"stopped after {timeout:.0f} s"
         rows = json.loads(result.read_text()) if result.exists() else []
     return Outcome(rows, error, time.perf_counter() - started)
+
+
+def write_rows(name: str, bench: Bench, path: Path) -> None:
+    """Write the rows of a measurement as they come, so that those of one that is stopped are there."""
+    rows: list[Row] = []
+    for row in MEASUREMENTS[name](bench):
+        rows.append(row)
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(rows, default=_as_json))
 
 
 def markdown(outcomes: dict[str, Outcome]) -> str:
@@ -97,8 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     bench = Bench(torch.device(args.device))
     if args.rows:
-        rows = MEASUREMENTS[args.only[0]](bench)
-        args.rows.write_text(json.dumps(rows, default=_as_json))
+        write_rows(args.only[0], bench, args.rows)
         return 0
     if bench.on_gpu and not torch.cuda.is_available():
         print("no CUDA GPU is here, or this PyTorch is built without CUDA", file=sys.stderr)
@@ -112,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif left < 10:
             outcomes[name] = Outcome([], "not measured: the time was up")
         else:
-            outcomes[name] = run_apart(name, bench.device, min(left, MEASUREMENT_SECONDS))
+            limit = LONGER_SECONDS.get(name, MEASUREMENT_SECONDS)
+            outcomes[name] = run_apart(name, bench.device, min(left, limit))
         state = "failed" if outcomes[name].error else "done"
         print(f"{name}: {state} after {outcomes[name].seconds:.0f} s", flush=True)
     record = {name: {"rows": outcome.rows, "error": outcome.error} for name, outcome in outcomes.items()}

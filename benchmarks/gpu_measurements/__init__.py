@@ -1,8 +1,8 @@
-"""What benchmarks/gpu.py measures: by name, functions that return the rows of a table, their docstring its title."""
+"""What benchmarks/gpu.py measures: by name, functions that give the rows of a table, their docstring its title."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from .arithmetic import compiled, layers, networks, stages
 from .bench import Bench, Row
@@ -12,7 +12,7 @@ from .machine import machine, memory
 from .precision import precision
 from .training import training
 
-MEASUREMENTS: dict[str, Callable[[Bench], list[Row]]] = {
+MEASUREMENTS: dict[str, Callable[[Bench], Iterable[Row]]] = {
     function.__name__: function
     for function in (
         machine,

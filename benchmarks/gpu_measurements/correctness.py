@@ -27,9 +27,8 @@ from .bench import (
 )
 
 
-def correctness(bench: Bench) -> list[Row]:
+def correctness(bench: Bench) -> Iterator[Row]:
     """Correctness."""
-    rows = []
     for check in (
         _fp32_is_the_cpu_result,
         _fixed_decoding_is_the_other_one,
@@ -47,8 +46,7 @@ def correctness(bench: Bench) -> list[Row]:
             outcome, detail = "passed", check(bench)
         except Exception:
             outcome, detail = "FAILED", " ".join(traceback.format_exc(limit=-2).split())[-300:]
-        rows.append({"check": check.__name__.strip("_").replace("_", " "), "outcome": outcome, "detail": detail})
-    return rows
+        yield {"check": check.__name__.strip("_").replace("_", " "), "outcome": outcome, "detail": detail}
 
 
 def _fp32_is_the_cpu_result(bench: Bench) -> str:
@@ -195,15 +193,16 @@ def _fused_convolutions_read_no_old_memory(bench: Bench) -> str:
     if not bench.on_gpu:
         return "only on a GPU"
     network = bench.backend()
-    for size in bench.sizes:
-        images = torch.rand(1, 1, *(-(-side // 8) * 8 for side in size), device=bench.device)
+    shapes = [(1, *size) for size in bench.sizes] + [(8, *bench.sizes[0]), (1, 375, 1242)]  # the last: KITTI's
+    for batch, height, width in shapes:
+        images = torch.rand(batch, 1, -(-height // 8) * 8, -(-width // 8) * 8, device=bench.device)
         expected = network(images)
         widest = 2 * CONFIG.encoder_hidden_sizes[0] * images.numel()  # bytes of the first maps
         fill_free_memory_with_nan(bench.device, widest, count=6)
         for ours, theirs in zip(network(images)[:2], expected[:2]):
-            assert bool(torch.isfinite(ours).all()), f"{size[0]}x{size[1]}: not finite"
+            assert bool(torch.isfinite(ours).all()), f"{batch}x{height}x{width}: not finite"
             torch.testing.assert_close(ours, theirs, atol=0.05 * float(theirs.abs().max()), rtol=0)
-    return ", ".join(f"{size[0]}x{size[1]}" for size in bench.sizes)
+    return ", ".join("x".join(map(str, shape)) for shape in shapes)
 
 
 def _a_full_gpu_recovers(bench: Bench) -> str:

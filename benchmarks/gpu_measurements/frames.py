@@ -14,6 +14,7 @@ import torch
 from superpoint_ros.superpoint import (
     save_pretrained,
 )
+from superpoint_ros.superpoint.backends import without_tf32
 
 from .bench import (
     CHECKPOINT,
@@ -97,7 +98,7 @@ def recording(bench: Bench) -> list[Row]:
 
 
 def transformers(bench: Bench) -> list[Row]:
-    """Frames per second against transformers on the same device, the same weights and photographs, 1024 keypoints."""
+    """Frames per second against transformers on the same device, the same weights, precision and photographs."""
     import transformers as peer
 
     size = bench.sizes[0]
@@ -108,7 +109,7 @@ def transformers(bench: Bench) -> list[Row]:
     processor = peer.SuperPointImageProcessor(size={"height": size[0], "width": size[1]}, do_grayscale=True)
 
     def theirs(images: list[Image], dtype: torch.dtype) -> Any:
-        with torch.inference_mode():
+        with torch.inference_mode(), without_tf32():  # as ours in fp32
             inputs = processor(images, return_tensors="pt")["pixel_values"].to(bench.device, dtype)
             outputs = model(inputs)
             results = processor.post_process_keypoint_detection(outputs, [size] * len(images))
@@ -119,7 +120,7 @@ def transformers(bench: Bench) -> list[Row]:
         model.to(dtype)
         for batch in (1, 8) if bench.on_gpu else (1,):
             colour, gray = ([image] * batch for image in photographs(size, 1, True) + photographs(size, 1))
-            row: Row = {"transformers": name, "batch": batch}
+            row: Row = {"precision": name, "batch": batch}
             rows.append(row)
             try:
                 rate = batch / float(
@@ -128,7 +129,7 @@ def transformers(bench: Bench) -> list[Row]:
             except Exception as error:  # its half precision is not promised to work
                 row["note"] = f"{type(error).__name__}: {error}"[:100]
                 continue
-            pipeline = bench.pipeline()
+            pipeline = bench.pipeline(name)
             pipeline.prepare(gray, OPTIONS)
             pipeline.prepare(colour, OPTIONS)
             ours = batch / float(

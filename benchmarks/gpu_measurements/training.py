@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import time
 import warnings
@@ -37,28 +38,37 @@ def training(bench: Bench) -> list[Row]:
         )
         for phase in config.phases:
             phase = replace(phase, until=1.0) if bench.on_gpu else replace(phase, pairs=1, height=64, width=64)
-            trainer = Trainer(replace(config, phases=(phase,)), folder / "run", bench.device)
-            for _ in range(bench.rounds(10)):
-                trainer.train_step()
-            bench.synchronise()
-            started, steps = time.perf_counter(), bench.rounds(20)
-            for _ in range(steps):
-                trainer.train_step()
-            bench.synchronise()
-            row: Row = {"views": f"{phase.height}x{phase.width}", "pairs": phase.pairs}
-            row["steps/s"] = steps / (time.perf_counter() - started)
-            row["pairs/s"] = phase.pairs * row["steps/s"]
-            row |= _parts(trainer, bench, steps)
-            if bench.on_gpu:
-                torch.cuda.set_sync_debug_mode("warn")
-                with warnings.catch_warnings(record=True) as caught:
-                    warnings.simplefilter("always")
-                    trainer.train_step()
-                torch.cuda.set_sync_debug_mode("default")
-                row["waits per step"] = sum("synchroniz" in str(warning.message) for warning in caught)
-                row["GPU memory, MiB"] = torch.cuda.max_memory_allocated() / 2**20
-            rows.append(row)
+            gc.collect()  # the trainer of the phase before
+            rows.append(_phase(bench, replace(config, phases=(phase,)), folder / "run"))
     return rows
+
+
+def _phase(bench: Bench, config: TrainingConfig, folder: Path) -> Row:
+    """Measure steps of a configuration of one phase."""
+    if bench.on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    (phase,) = config.phases
+    trainer = Trainer(config, folder, bench.device)
+    for _ in range(bench.rounds(10)):
+        trainer.train_step()
+    bench.synchronise()
+    started, steps = time.perf_counter(), bench.rounds(20)
+    for _ in range(steps):
+        trainer.train_step()
+    bench.synchronise()
+    row: Row = {"views": f"{phase.height}x{phase.width}", "pairs": phase.pairs}
+    row["steps/s"] = steps / (time.perf_counter() - started)
+    row["pairs/s"] = phase.pairs * row["steps/s"]
+    row |= _parts(trainer, bench, steps)
+    if bench.on_gpu:
+        torch.cuda.set_sync_debug_mode("warn")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            trainer.train_step()
+        torch.cuda.set_sync_debug_mode("default")
+        row["waits per step"] = sum("synchroniz" in str(warning.message) for warning in caught)
+        row["GPU memory, MiB"] = torch.cuda.max_memory_allocated() / 2**20
+    return row
 
 
 def _parts(trainer: Trainer, bench: Bench, steps: int) -> Row:

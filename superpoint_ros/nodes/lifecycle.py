@@ -114,10 +114,11 @@ class ManagedNode(LifecycleNode, ABC, Generic[Settings]):
         except Exception as error:  # rclpy would swallow it without a word
             self.failure = _in_words(error)
             self.get_logger().error(f"cannot configure: {self.failure}")
-            self.release()
-            return TransitionCallbackReturn.FAILURE
-        self.failure, self.condition = "", "inactive"
-        return super().on_configure(state)
+        else:
+            self.failure, self.condition = "", "inactive"
+            return super().on_configure(state)
+        self.release()  # out of the block above, where the error's traceback keeps the model alive
+        return TransitionCallbackReturn.FAILURE
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run; on failure the node stays inactive and can be activated again."""

@@ -23,6 +23,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("auto", *_DTYPES, "int8")
 BACKENDS = ("auto", "torch", "openvino")
 
+_SIGNS_OF_FULL = ("out of memory", "ALLOC_FAILED", "unable to find an engine")  # the last: no workspace fits
 _ACCELERATOR_ERRORS = getattr(torch, "AcceleratorError", ())  # since PyTorch 2.8; before, a RuntimeError that says CUDA
 _CUDNN_SETTINGS = threading.Lock()  # they belong to the process, and graphs are captured in a thread of their own
 
@@ -47,8 +48,8 @@ def device_errors() -> Iterator[None]:
     except RuntimeError as error:
         text = str(error).strip()
         first_line = text.partition("\n")[0]
-        is_full = isinstance(error, torch.OutOfMemoryError)  # cuDNN and cuBLAS say it in words only
-        if is_full or any(sign in text for sign in ("out of memory", "ALLOC_FAILED")):
+        is_full = isinstance(error, torch.cuda.OutOfMemoryError)  # cuDNN and cuBLAS say it in words only
+        if is_full or any(sign in text for sign in _SIGNS_OF_FULL):
             raise MemoryError(f"the GPU has too little free memory: {first_line}") from error
         if isinstance(error, _ACCELERATOR_ERRORS) or any(name in text for name in ("CUDA", "cuDNN", "CUDNN")):
             reason = f"the GPU failed and is lost to this process, which must be started again: {first_line}"
@@ -155,12 +156,13 @@ class TorchBackend:
         if images.dtype == torch.uint8:
             images = images.float().div_(255)
         images = images.to(self._dtype, memory_format=torch.channels_last)
-        with _without_tf32() if self._needs_full_precision else nullcontext():
+        with without_tf32() if self._needs_full_precision else nullcontext():
             return self._network(images)
 
 
 @contextmanager
-def _without_tf32() -> Iterator[None]:
+def without_tf32() -> Iterator[None]:
+    """Let cuDNN compute float32 convolutions in float32, which PyTorch lets run in TF32 by default."""
     cudnn = torch.backends.cudnn
     with _CUDNN_SETTINGS, cudnn.flags(True, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
         yield

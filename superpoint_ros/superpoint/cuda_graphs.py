@@ -33,17 +33,21 @@ class GraphRecorder:
     def __call__(self, function: Callable[[], None]) -> Callable[[], None]:
         """Return what does the device work of `function` again, in a single launch on the current stream.
 
-        `function` runs a few times first. May be called in a thread of its own while other threads use the GPU.
+        `function` runs a few times first, after what the current stream has been given until now, which may still use
+        the memory that its buffers have. May be called in a thread of its own while other threads use the GPU.
 
         Raises
         ------
         RuntimeError
             If the function cannot be recorded, such as one that waits for the device.
         """
+        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         with torch.cuda.stream(self._stream):
-            for _ in range(_WARM_UPS):
-                function()
-            self._stream.synchronize()
+            try:
+                for _ in range(_WARM_UPS):
+                    function()
+            finally:  # also after an error: the caller gives its buffers up then, which must not be written to any more
+                self._stream.synchronize()
             graph = torch.cuda.CUDAGraph()
             # Not by the context manager torch.cuda.graph, which halts all threads to collect garbage.
             pool = self._latest.pool() if self._latest else None

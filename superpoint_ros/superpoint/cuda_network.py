@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
@@ -13,6 +14,8 @@ from .network import NetworkOutput, SuperPointNetwork
 
 ConvRelu: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Takes features, weight and bias; returns the ReLU of the padded convolution."""
+
+_log = logging.getLogger(__name__)
 
 _INPUT_CHANNELS = 8  # tensor cores take channels by eights: seven zeros beside the luminance cost less than one alone
 _TOLERANCE = 0.05  # of the largest value: far above half-precision rounding, far below another result
@@ -89,7 +92,13 @@ class FusedNetwork:
 
 
 def fused_if_possible(network: SuperPointNetwork) -> Network:
-    """Return the fused form of a network on a GPU if its cuDNN knows how and the results agree; else `network`."""
+    """Return the fused form of a network on a GPU if its cuDNN knows how and the results agree; else `network`.
+
+    Raises
+    ------
+    torch.cuda.OutOfMemoryError
+        If the GPU has too little free memory to find out.
+    """
     weight = next(network.parameters())
     probe = torch.rand(1, 1, 64, 96, device=weight.device).to(weight.dtype)
     try:
@@ -99,9 +108,15 @@ def fused_if_possible(network: SuperPointNetwork) -> Network:
             fill_free_memory_with_nan(weight.device)
             pairs = zip(fused(probe)[:2], expected)
             agrees = all(bool((one - other).abs().max() <= _TOLERANCE * other.abs().max()) for one, other in pairs)
-    except (RuntimeError, ValueError):
-        return network
-    return fused if agrees else network
+        if agrees:
+            return fused
+        reason = "their results differ"
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+    _log.warning("the network runs without fused convolutions, more slowly: %s", reason)
+    return network
 
 
 def fill_free_memory_with_nan(device: torch.device, block: int = 2**20, count: int = 32) -> None:

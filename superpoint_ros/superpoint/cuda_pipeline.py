@@ -182,7 +182,8 @@ class CudaPipeline:
         try:
             buffers = self._new_buffers(slot, shape)
             buffers.recording_asked = True
-            buffers.replay = slot.record(buffers.compute)
+            with slot.on_stream():  # whose earlier frames may still use the memory that the buffers now have
+                buffers.replay = slot.record(buffers.compute)
         except Exception as error:  # whatever it is, single kernels still work, or say better why not
             _log.warning("%s stays without CUDA graph: %s", shape, error)
         else:

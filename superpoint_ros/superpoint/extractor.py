@@ -75,7 +75,7 @@ class SuperPointExtractor:
         Seconds that the last call spent on "preprocessing", "network" and "decoding"; empty where they cannot
         be told apart.
     pipeline : CudaPipeline or None
-        On a GPU, what computes images that it supports; for who prepares it or has frames in flight.
+        On a GPU, what computes images that it supports, one batch at a time; for who prepares it.
     """
 
     def __init__(
@@ -112,7 +112,8 @@ class SuperPointExtractor:
         self.pipeline: CudaPipeline | None = None
         if self._network is not None and self._device.type == "cuda":
             size = checkpoint.config.descriptor_decoder_dim
-            self.pipeline = CudaPipeline(self._network, self._device, self._descriptor_grid, size)
+            # More slots would only be recorded: each batch is collected before the next is submitted.
+            self.pipeline = CudaPipeline(self._network, self._device, self._descriptor_grid, size, slots=1)
 
     @classmethod
     def from_pretrained(

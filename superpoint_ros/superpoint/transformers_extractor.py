@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 
+from .backends import device_errors, without_tf32
 from .checkpoints import Checkpoint
 from .features import Features
 from .image_processor import SuperPointImageProcessor
@@ -25,9 +28,11 @@ class TransformersExtractor:
         self._model.options = options
         height, width = to_luminance(image).shape
         pixel_values = self._processor.preprocess(image, return_tensors="pt")["pixel_values"]
-        outputs = self._model(pixel_values.to(self._device))
-        result = self._processor.post_process_keypoint_detection(outputs, [(height, width)])[0]
-        keypoints, scores, descriptors = (
-            result[name].float().cpu().numpy() for name in ("keypoints", "scores", "descriptors")
-        )
+        with device_errors():
+            with without_tf32() if self._device.type == "cuda" else nullcontext():
+                outputs = self._model(pixel_values.to(self._device))
+            result = self._processor.post_process_keypoint_detection(outputs, [(height, width)])[0]
+            keypoints, scores, descriptors = (
+                result[name].float().cpu().numpy() for name in ("keypoints", "scores", "descriptors")
+            )
         return Features(keypoints, scores, descriptors, (width, height))

@@ -159,9 +159,10 @@ def thin_out(points: Tensor, distance: float) -> Tensor:
     """Replace points (B, N, 2) that have an earlier one within a window of `distance` pixels by infinity."""
     finite = torch.isfinite(points).all(-1)
     plain = torch.where(finite[..., None], points, torch.full_like(points, -1e6))
-    gap = torch.cdist(plain, plain, p=torch.inf)
+    # Not torch.cdist, which on a GPU starts a block of threads for every pair of points.
+    near_x, near_y = ((one[:, :, None] - one[:, None]).abs() <= distance for one in plain.unbind(-1))
     earlier = torch.ones(points.shape[1], points.shape[1], dtype=torch.bool, device=points.device).tril(-1)
-    beaten = ((gap <= distance) & earlier & finite[:, None, :]).any(-1)
+    beaten = (near_x & near_y & earlier & finite[:, None, :]).any(-1)
     return points.masked_fill((beaten | ~finite)[..., None], torch.inf)
 
 

@@ -228,7 +228,9 @@ class Trainer:
             torch.save(state, partial)
 
     def load(self) -> None:
-        """Go back to the last `save`.
+        """Go back to the last `save`, which may be one of a run on another kind of device.
+
+        Random numbers begin anew there: a CPU has no use for the state of a GPU's generator, nor a GPU for a CPU's.
 
         Raises
         ------
@@ -252,8 +254,11 @@ class Trainer:
         self.log_inverse_temperature.data.copy_(state["log_inverse_temperature"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"]):
             optimizer.load_state_dict(saved)
-        self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
+        if state["generator"].shape == self.generator.get_state().shape:
+            self.generator.set_state(state["generator"])
+        else:
+            self.generator.manual_seed(self.config.seed + self.step)  # the seed alone would bring the first pairs again
         self.validated = state.get("validated", 0.0)  # which older checkpoints lack
 
     def _initial_network(self) -> SuperPointNetwork:

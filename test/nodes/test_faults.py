@@ -36,6 +36,7 @@ from superpoint_ros.msg import KeypointArray
 from superpoint_ros.nodes.detector.parameters import DetectorParameters
 from superpoint_ros.nodes.detector.status import model_details
 from superpoint_ros.nodes.parameters.declaration import declarations
+from superpoint_ros.nodes.processes.memory import give_back_unused_gpu_memory
 
 DEVICE = os.environ.get("SUPERPOINT_ROS_TEST_DEVICE", "cpu")
 if DEVICE.startswith("cuda") and not torch.cuda.is_available():
@@ -495,3 +496,15 @@ def test_diagnostics_outlive_a_lost_gpu(monkeypatch: pytest.MonkeyPatch) -> None
     loaded = {"backend": "torch", "precision": "fp16", "threads": 1, "max_batch_size": 8, "model_name": "model"}
     extractor: Any = SimpleNamespace(device="cuda:0", **loaded)
     assert model_details(extractor)["GPU memory"] == "unknown: CUDA error: unspecified launch failure"
+
+
+def test_giving_memory_back_outlives_a_lost_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def fail() -> None:
+        asked.append("empty_cache")
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure\nadvice")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", fail)
+    give_back_unused_gpu_memory()
+    assert asked == ["empty_cache"]

@@ -38,6 +38,17 @@ def test_batch_normalisation_stays_with_the_plain_network() -> None:
     assert fused_if_possible(network) is network
 
 
-def test_where_cudnn_cannot_the_plain_network_stays() -> None:
+def test_where_cudnn_cannot_the_plain_network_stays_and_the_log_says_so(caplog) -> None:
     network = SuperPointNetwork(SMALL).eval()  # on a CPU
     assert fused_if_possible(network) is network
+    (record,) = caplog.records
+    assert "without fused convolutions, more slowly: " in record.message and "cudnn_convolution_relu" in record.message
+
+
+def test_a_gpu_too_full_to_find_out_is_an_error(monkeypatch) -> None:
+    def fail(self: FusedNetwork, images: Tensor) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(FusedNetwork, "__call__", fail)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        fused_if_possible(SuperPointNetwork(SMALL).eval())

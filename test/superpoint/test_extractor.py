@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from superpoint_ros.superpoint import (
     DetectionOptions,
+    DeviceError,
     Features,
     SuperPointConfig,
     SuperPointExtractor,
+    SuperPointForKeypointDetection,
     openvino_backend,
 )
 from superpoint_ros.superpoint.checkpoints import Checkpoint, load_checkpoint, random_checkpoint
@@ -329,6 +331,20 @@ def test_transformers_knows_no_masks() -> None:
     extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", compatibility="transformers")
     with pytest.raises(ValueError, match="masks"):
         extractor(GRAY, np.ones(GRAY.shape, bool))
+
+
+def test_like_transformers_a_full_gpu_is_told_from_a_lost_one(monkeypatch) -> None:
+    extractor = SuperPointExtractor(random_checkpoint(SMALL), "cpu", compatibility="transformers")
+    errors = [torch.cuda.OutOfMemoryError("Tried to allocate 20.00 MiB."), RuntimeError("CUDA error: launch failure")]
+
+    def fail(self: SuperPointForKeypointDetection, pixel_values: torch.Tensor) -> None:
+        raise errors.pop(0)
+
+    monkeypatch.setattr(SuperPointForKeypointDetection, "forward", fail)
+    with pytest.raises(MemoryError, match="too little free memory"):
+        extractor(GRAY)
+    with pytest.raises(DeviceError, match="launch failure"):
+        extractor(GRAY)
 
 
 @pytest.mark.parametrize(

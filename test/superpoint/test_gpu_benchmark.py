@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -56,6 +57,19 @@ def test_a_measurement_that_fails_is_reported_and_the_others_run(script, tmp_pat
     assert "RuntimeError: CUDA error: it broke" in output
     assert "| answer | 42 |" in output
     assert output.endswith("failed: broken\n")
+
+
+def test_rows_before_an_error_are_kept(script, tmp_path, monkeypatch) -> None:
+    def broken(bench: object) -> Iterator[dict[str, object]]:
+        yield {"check": "first", "outcome": "passed"}
+        raise RuntimeError("CUDA error: it broke")
+
+    monkeypatch.setitem(script.MEASUREMENTS, "broken", broken)
+    outcome = script.run_here("broken", None)
+    with pytest.raises(RuntimeError):
+        script.write_rows("broken", None, tmp_path / "rows.json")
+    assert outcome.rows == json.loads((tmp_path / "rows.json").read_text()) == [{"check": "first", "outcome": "passed"}]
+    assert "it broke" in outcome.error
 
 
 def test_a_measurement_apart_returns_rows_or_is_stopped(script) -> None:

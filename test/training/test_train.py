@@ -68,6 +68,18 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     assert torch.equal(whole.log_inverse_temperature, resumed.log_inverse_temperature)
 
 
+def test_a_run_of_another_device_goes_on_with_other_random_numbers(tmp_path: Path) -> None:
+    Trainer(SMALL, tmp_path, CPU).train(stop_after=2)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    state["generator"] = torch.zeros(16, dtype=torch.uint8)  # as large as a GPU's
+    torch.save(state, tmp_path / "checkpoint.pt")
+    resumed = Trainer(SMALL, tmp_path, CPU)
+    assert resumed.step == 2
+    assert resumed.generator.initial_seed() == SMALL.seed + 2
+    resumed.train()
+    assert resumed.step == 6
+
+
 def test_resuming_keeps_the_moving_average(tmp_path: Path) -> None:
     config = replace(SMALL, average=0.5)
     whole = Trainer(config, tmp_path / "whole", CPU)

@@ -77,6 +77,18 @@ def test_thin_out_keeps_the_earlier_of_two_near_points() -> None:
     assert kept.tolist() == [[True, False, True, False, True]]
 
 
+def test_thin_out_looks_at_the_larger_of_the_two_distances() -> None:
+    points = torch.rand(3, 200, 2, generator=torch.Generator().manual_seed(0)) * 80
+    points[:, ::2].round_()  # so that some distances are just 4
+    points[:, 5::7] = torch.inf
+    finite = torch.isfinite(points).all(-1)
+    plain = torch.where(finite[..., None], points, -1e6)
+    near = (torch.cdist(plain, plain, p=torch.inf) <= 4) & finite[:, None]
+    expected = finite & ~near.tril(-1).any(-1)
+    assert torch.equal(torch.isfinite(thin_out(points, 4.0)).all(-1), expected)
+    assert 0 < expected.sum() < finite.sum()
+
+
 def test_store_rejects_labels_of_other_crops(tmp_path) -> None:
     np.save(tmp_path / "crops.npy", np.zeros((3, 32, 32), np.uint8))
     np.save(tmp_path / "labels.npy", np.zeros((2, 5, 3), np.float32))

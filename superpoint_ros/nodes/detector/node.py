@@ -11,7 +11,7 @@ from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
 
 from ..lifecycle import ManagedNode
-from ..processes.memory import give_back_unused_memory
+from ..processes.memory import give_back_unused_gpu_memory, give_back_unused_memory
 from ..processes.node_process import run_node
 from .camera import Camera, Frame
 from .masks import Mask, check_size, load_masks
@@ -89,6 +89,7 @@ class Detector(ManagedNode[DetectorParameters]):
         self._extractor = None
         gc.collect()  # models and their callbacks refer to each other: without this several would share the memory
         give_back_unused_memory()
+        give_back_unused_gpu_memory()
 
     def _on_device_failure(self, error: Exception) -> None:
         """Have the executor's thread give up soon; called in one of the pipeline's."""
