@@ -14,7 +14,6 @@ import torch
 from superpoint_ros.superpoint import (
     save_pretrained,
 )
-from superpoint_ros.superpoint.backends import without_tf32
 
 from .bench import (
     CHECKPOINT,
@@ -98,7 +97,7 @@ def recording(bench: Bench) -> list[Row]:
 
 
 def transformers(bench: Bench) -> list[Row]:
-    """Frames per second against transformers on the same device, the same weights, precision and photographs."""
+    """Frames per second against transformers on the same device, weights and images; its fp32 is PyTorch's TF32."""
     import transformers as peer
 
     size = bench.sizes[0]
@@ -109,7 +108,7 @@ def transformers(bench: Bench) -> list[Row]:
     processor = peer.SuperPointImageProcessor(size={"height": size[0], "width": size[1]}, do_grayscale=True)
 
     def theirs(images: list[Image], dtype: torch.dtype) -> Any:
-        with torch.inference_mode(), without_tf32():  # as ours in fp32
+        with torch.inference_mode():
             inputs = processor(images, return_tensors="pt")["pixel_values"].to(bench.device, dtype)
             outputs = model(inputs)
             results = processor.post_process_keypoint_detection(outputs, [size] * len(images))
