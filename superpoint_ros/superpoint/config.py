@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 CELL_SIZE = 8
 """Side of the image patch, in pixels, that one cell of the network's output stands for."""
+LONGEST_SIDE = 16384
+"""Most pixels that a length in an option may have; no image accepted is longer."""
 
 BatchNorm = Literal["none", "before_relu", "after_relu"]
 DescriptorGrid = Literal["cell_centers", "magicleap"]
@@ -78,12 +80,12 @@ class SuperPointConfig:
             )
         set_fields(
             self,
-            encoder_hidden_sizes=tuple(require_int("encoder_hidden_sizes", n, 1) for n in self.encoder_hidden_sizes),
-            decoder_hidden_size=require_int("decoder_hidden_size", self.decoder_hidden_size, minimum=1),
-            descriptor_decoder_dim=require_int("descriptor_decoder_dim", self.descriptor_decoder_dim, minimum=1),
+            encoder_hidden_sizes=tuple(_require_width("encoder_hidden_sizes", n) for n in self.encoder_hidden_sizes),
+            decoder_hidden_size=_require_width("decoder_hidden_size", self.decoder_hidden_size),
+            descriptor_decoder_dim=_require_width("descriptor_decoder_dim", self.descriptor_decoder_dim),
             keypoint_threshold=require_number("keypoint_threshold", self.keypoint_threshold, minimum=0.0, below=1.0),
             max_keypoints=require_int("max_keypoints", self.max_keypoints, minimum=-1),
-            nms_radius=require_int("nms_radius", self.nms_radius, minimum=0),
+            nms_radius=require_int("nms_radius", self.nms_radius, minimum=0, maximum=LONGEST_SIDE),
             border_removal_distance=require_int("border_removal_distance", self.border_removal_distance, minimum=0),
             initializer_range=require_number("initializer_range", self.initializer_range, minimum=0.0),
         )
@@ -147,11 +149,15 @@ def set_fields(instance: object, **values: object) -> None:
         object.__setattr__(instance, name, value)
 
 
-def require_int(name: str, value: object, minimum: int) -> int:
-    """Return an integer, NumPy's included, as an int; raise ``ValueError`` naming `name` unless it is >= `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
-        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+def require_int(name: str, value: object, minimum: int, maximum: int = 2**31 - 1) -> int:
+    """Return an integer, NumPy's included, as an int; raise ``ValueError`` naming `name` unless it is within bounds."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not minimum <= int(value) <= maximum:
+        raise ValueError(f"{name} must be an integer of at least {minimum} and at most {maximum}, got {value!r}")
     return int(value)
+
+
+def _require_width(name: str, value: object) -> int:
+    return require_int(name, value, minimum=1, maximum=2**16)  # channels: 100 times as many as anybody uses
 
 
 def require_number(name: str, value: object, minimum: float, below: float = float("inf")) -> float:

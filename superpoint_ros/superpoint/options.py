@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from .config import Subpixel, SuperPointConfig, require_choice, require_int, require_number, set_fields
+from .config import LONGEST_SIDE, Subpixel, SuperPointConfig, require_choice, require_int, require_number, set_fields
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class DetectionOptions:
         set_fields(
             self,
             threshold=require_number("threshold", self.threshold, minimum=0.0, below=1.0),
-            nms_radius=require_int("nms_radius", self.nms_radius, minimum=0),
+            nms_radius=require_int("nms_radius", self.nms_radius, minimum=0, maximum=LONGEST_SIDE),
             max_keypoints=require_int("max_keypoints", self.max_keypoints, minimum=-1),
             border=require_int("border", self.border, minimum=0),
-            resize=require_int("resize", self.resize, minimum=0),
+            resize=require_int("resize", self.resize, minimum=0, maximum=LONGEST_SIDE),
         )
         if 0 < self.resize < 16:
             raise ValueError(f"resize must be 0 (native size) or at least 16 pixels, got {self.resize!r}")
