@@ -300,7 +300,7 @@ def test_what_is_no_configuration_of_data_is_named(tmp_path: Path, text: str, re
 
 def test_the_shipped_configuration_of_data_is_valid() -> None:
     config = read_dataclass(Path("config/training/data.yaml"), DataConfig)
-    assert len({source.name for source in config.sources}) == len(config.sources) > 20
+    assert len({(source.name, source.include) for source in config.sources}) == len(config.sources) > 20
     assert config.crops.validation.scales == (1.0, 1.8)
 
 
