@@ -18,7 +18,8 @@ def convert(network: SuperPointNetwork) -> Any:
     It is put together operation by operation: OpenVINO's own conversion goes through ``torch.jit``, which never gives
     back the weights of what it has traced.
     """
-    openvino, build = import_openvino(), _Builder(network)
+    openvino = import_openvino()
+    build = _Builder(network)
     images = build.ops.parameter([-1, 1, -1, -1], np.float32, name="images")
     features = images.output(0)
     for index in range(len(network.encoder.conv_blocks)):
@@ -36,7 +37,6 @@ class _Builder:
     """Adds modules of a network, by name, to a graph; each method takes and returns what an operation gives."""
 
     def __init__(self, network: SuperPointNetwork) -> None:
-        import_openvino()
         self.ops: Any = importlib.import_module("openvino.opset13")
         self._network = network
 

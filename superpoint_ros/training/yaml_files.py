@@ -44,7 +44,7 @@ def naming(place: object) -> Iterator[None]:
         raise ValueError(f"{place}: {error}") from None
 
 
-def _build_dataclass(kind: Any, values: Any, default: Any = None) -> Any:
+def _build_dataclass(kind: Any, values: Any, default: Any = MISSING) -> Any:
     if not isinstance(values, dict):
         raise ValueError(f"expected a mapping, got {values!r}")
     known = {item.name: item for item in fields(kind)}
@@ -53,7 +53,7 @@ def _build_dataclass(kind: Any, values: Any, default: Any = None) -> Any:
         raise ValueError(f"unknown field {', '.join(unknown)}")
     hints = get_type_hints(kind)
     given = {name: _build_value(name, hints[name], value, _default(known[name])) for name, value in values.items()}
-    if default is not None:
+    if default is not MISSING:
         return replace(default, **given)
     missing = [name for name, item in known.items() if name not in given and _default(item) is MISSING]
     if missing:
@@ -68,7 +68,7 @@ def _default(item: Field[Any]) -> Any:
 def _build_value(name: str, hint: Any, value: Any, default: Any = MISSING) -> Any:
     with naming(name):
         if is_dataclass(hint):
-            return _build_dataclass(hint, value, None if default is MISSING else default)
+            return _build_dataclass(hint, value, default)
         if get_origin(hint) is tuple:
             return _build_tuple(get_args(hint), value)
         if get_origin(hint) is Literal and value not in get_args(hint):
